@@ -1,0 +1,1 @@
+"""Configuration, errors and shared types. Imports nothing heavy."""

@@ -1,0 +1,307 @@
+"""`params.yaml` as one frozen, validated object.
+
+Sections that belong to a kind, an encoder or a fusion are kept as plain mappings here and
+validated by their owner (`mm_assets.stages.project.load_project` does all of it before any work).
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from mm_assets.contracts.errors import ConfigError
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "validation", "test")
+RESERVED = ("id", "copy", "split", "group", "render")  # columns beside modalities and targets
+Split = Literal["train", "validation", "test"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A frozen mapping of `params.yaml` that refuses unknown keys and silent type changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataConfig(Section):
+    """Which table under `data/` holds the samples, and its bookkeeping columns."""
+
+    table: str = "samples.csv"
+    id: str = "id"
+    group: str | None = None
+    split: str | None = None
+
+
+class SplitConfig(Section):
+    """Shares of the three splits; used where the table gives no split column."""
+
+    train: Share = 0.7
+    validation: Share = 0.15
+    test: Share = 0.15
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitConfig:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the three shares must sum to 1, got {total:g}")
+        if min(self.train, self.validation, self.test) <= 0:
+            raise ValueError("each share must be above 0")
+        return self
+
+
+class EncoderConfig(BaseModel):
+    """An encoder's name and, beside it, its own options."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    name: Name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`, validated by the encoder itself."""
+        return dict(self.model_extra or {})
+
+
+class ModalityConfig(Section):
+    """One channel of a sample: where its cells are, and which encoder reads them."""
+
+    kind: Name
+    column: str
+    encoder: EncoderConfig
+    options: dict[str, Any] = {}
+    augment: dict[str, Any] = {}
+
+
+class TargetConfig(Section):
+    """One thing to predict."""
+
+    kind: Name = "multiclass"
+    column: str
+    classes: list[str] | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class AugmentConfig(Section):
+    """How many further, differently rendered rows each training row gets."""
+
+    copies: Annotated[int, Field(ge=0, le=20)] = 1
+
+
+class FusionConfig(Section):
+    """How the modalities' vectors meet."""
+
+    name: Name = "gated"
+    dim: Annotated[int, Field(ge=1)] = 64
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class TrainConfig(Section):
+    """AdamW with early stopping on the validation loss."""
+
+    epochs: Annotated[int, Field(ge=1)] = 60
+    patience: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    seeds: Annotated[int, Field(ge=1)] = 1
+
+
+class EvaluationConfig(Section):
+    """How evidence is computed."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class ExportConfig(Section):
+    """Whether and how the trained model becomes one ONNX file."""
+
+    enabled: bool = True
+    tolerance: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class GatesConfig(Section):
+    """Thresholds at which a stage fails."""
+
+    quarantined_share: Share = 0.05
+    class_share: Share = 0.01
+    export_megabytes: Annotated[float, Field(gt=0)] = 500.0
+
+
+class ScheduleConfig(Section):
+    """When Dagster retrains by itself."""
+
+    cron: str = "0 3 * * *"
+    timezone: str = "UTC"
+
+
+class ComputeConfig(Section):
+    """Where and with how many threads; never part of what a result depends on."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+
+class Config(Section):
+    """The whole of `params.yaml`."""
+
+    version: Literal[1]
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    modalities: Annotated[dict[Name, ModalityConfig], Field(min_length=1)]
+    targets: Annotated[dict[Name, TargetConfig], Field(min_length=1)]
+    augment: AugmentConfig = AugmentConfig()
+    fusion: FusionConfig = FusionConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
+    gates: GatesConfig = GatesConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Config:
+        for name in self.modalities.keys() & self.targets.keys():
+            raise ValueError(f"{name!r} names both a modality and a target; rename one")
+        for name in (self.modalities.keys() | self.targets.keys()) & set(RESERVED):
+            raise ValueError(
+                f"{name!r} is reserved ({', '.join(RESERVED)}); rename the modality or target"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_distinct(self) -> Config:
+        owners: dict[str, str] = {}
+        named = [
+            ("data.id", self.data.id),
+            ("data.group", self.data.group),
+            ("data.split", self.data.split),
+        ]
+        named += [(f"modalities.{key}.column", m.column) for key, m in self.modalities.items()]
+        named += [(f"targets.{key}.column", t.column) for key, t in self.targets.items()]
+        for owner, column in named:
+            if column is None or (owner == "data.group" and column == self.data.id):
+                continue
+            if column in owners:
+                raise ValueError(f"column {column!r} is named by both {owners[column]} and {owner}")
+            owners[column] = owner
+        return self
+
+
+def read_config(path: Path) -> Config:
+    """Read and validate `params.yaml`.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The frozen configuration; kinds, encoders and fusions are not looked up yet.
+
+    Raises:
+        ConfigError: The file is absent or no YAML mapping, or a key is unknown, missing, of the
+            wrong type or out of range. The message names the key, what was expected, what came.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path.name} not found in {path.parent.resolve()}; run the command from the project's "
+            "root, or write one with `mm use sample`"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name} must be UTF-8 text: {error}") from None
+    try:
+        # YAML 1.2, as DVC reads it: `1e-3` is a number and `no` a word.
+        raw = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{path.name} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path.name} must hold a mapping of sections, got {type(raw).__name__}")
+    return parse_config(raw, name=path.name)
+
+
+def parse_config(raw: dict[str, Any], *, name: str = "params.yaml") -> Config:
+    """Validate the mapping that `params.yaml` holds.
+
+    Raises:
+        ConfigError: As `read_config`.
+    """
+    version = raw.get("version")
+    if version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{name}: `version` must be {SCHEMA_VERSION} (the schema this release reads), got "
+            f"{version!r}"
+        )
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(explain_validation(error, name=name, model=Config)) from None
+
+
+def validate_options[Model: BaseModel](
+    model: type[Model], raw: dict[str, Any], *, where: str
+) -> Model:
+    """Validate one owner's options, naming keys from the root of `params.yaml`.
+
+    Args:
+        model: The owner's pydantic model.
+        raw: The mapping from `params.yaml`.
+        where: Its place, such as ``modalities.text.encoder``.
+
+    Raises:
+        ConfigError: An option is unknown, of the wrong type or out of range.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(
+            explain_validation(error, name="params.yaml", model=model, where=where)
+        ) from None
+
+
+def explain_validation(
+    error: ValidationError, *, name: str, model: type[BaseModel], where: str = ""
+) -> str:
+    """Turn a pydantic error into lines that name the key, what was expected and what came."""
+    lines = []
+    for item in error.errors():
+        keys = [str(part) for part in item["loc"] if part != "[key]"]
+        key = ".".join([where, *keys] if where else keys) or "(top level)"
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(model, item["loc"][:-1])
+            close = difflib.get_close_matches(keys[-1], known, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            lines.append(
+                f"`{key}` is not a known key{hint} (known here: {', '.join(sorted(known))})"
+            )
+        elif item["type"] == "missing":
+            lines.append(f"`{key}` is missing")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            came = item["input"]
+            shown = "" if isinstance(came, dict) else f", got {came!r} ({type(came).__name__})"
+            lines.append(f"`{key}`: {message[0].lower()}{message[1:]}{shown}")
+    head = f"{name} has {len(lines)} problem{'s' if len(lines) > 1 else ''}:"
+    return "\n  ".join([head, *lines])
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """List the fields of the section that `location` points to."""
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        else:  # a mapping of named sections: step into its value type
+            current = getattr(current, "__args__", (None, None))[-1]
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return list(current.model_fields)
+    return []

@@ -1,0 +1,63 @@
+"""Every error this library raises on purpose.
+
+A message says who, what was needed, what came and what to change; with data also the sample and
+the file. The command line prints the message alone and exits with 1.
+"""
+
+
+class MMAssetsError(Exception):
+    """Base of all errors below."""
+
+
+class ConfigError(MMAssetsError):
+    """`params.yaml` (or an option) is wrong; raised before any work."""
+
+
+class DataContractError(MMAssetsError):
+    """Data handed to a function breaks its documented contract."""
+
+
+class BadSampleError(MMAssetsError):
+    """One cell of the sample table cannot be used; its row goes to quarantine.
+
+    Attributes:
+        reason: A short stable code such as ``image_truncated``; counted in reports.
+        detail: One sentence for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class SourceError(MMAssetsError):
+    """A data source cannot be read or written."""
+
+
+class WeightsError(MMAssetsError):
+    """Published weights are absent or not the pinned ones."""
+
+
+class StoreError(MMAssetsError):
+    """The embedding store cannot be read or written."""
+
+
+class StageError(MMAssetsError):
+    """A stage cannot run, or its inputs moved while it ran."""
+
+
+class SuiteFailedError(StageError):
+    """A validation suite failed with severity error; the report was written first."""
+
+
+class TrainingError(MMAssetsError):
+    """Training cannot start or cannot go on."""
+
+
+class ExportError(MMAssetsError):
+    """The exported model differs from the trained one, or cannot be built."""
+
+
+class ServingError(MMAssetsError):
+    """The exported model cannot be loaded, or the request does not fit it."""

@@ -1,0 +1,81 @@
+"""Where everything of a project lies, as paths from its root."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one project. `artifacts/` is DVC's; `.mm/` is memory that DVC never deletes."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """The one place a user edits."""
+        return self.root / "params.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Raw data: the sample table and its media."""
+        return self.root / "data"
+
+    @property
+    def artifacts(self) -> Path:
+        """Every stage's outs."""
+        return self.root / "artifacts"
+
+    @property
+    def validated(self) -> Path:
+        """`samples.parquet`, `probes.parquet`, `quarantine.parquet`."""
+        return self.artifacts / "validated"
+
+    @property
+    def augmented(self) -> Path:
+        """`samples.parquet` with split and copies, and the contact sheet."""
+        return self.artifacts / "augmented"
+
+    def embeddings(self, modality: str) -> Path:
+        """One modality's vectors and its encoder's state."""
+        return self.artifacts / "embeddings" / modality
+
+    @property
+    def model(self) -> Path:
+        """The trained fusion model."""
+        return self.artifacts / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        """Metrics and plots of the test split."""
+        return self.artifacts / "evaluation"
+
+    @property
+    def onnx(self) -> Path:
+        """The exported model and its signature."""
+        return self.artifacts / "onnx"
+
+    @property
+    def card(self) -> Path:
+        """The self-contained model card."""
+        return self.artifacts / "card"
+
+    def report(self, stage: str) -> Path:
+        """A stage's report; `stage` is `validate` or, for one of several, `embed@text`."""
+        return self.artifacts / "reports" / f"{stage.replace('@', '/')}.json"
+
+    def log(self, stage: str) -> Path:
+        """A stage's timings, which differ between equal runs and so lie outside its outs."""
+        return self.artifacts / "logs" / f"{stage.replace('@', '/')}.json"
+
+    @property
+    def store(self) -> Path:
+        """The embedding store, shareable between checkouts through `MM_STORE`."""
+        return Path(os.environ.get("MM_STORE") or self.root / ".mm" / "store")
+
+    @property
+    def weights(self) -> Path:
+        """Published weights, shareable between checkouts through `MM_WEIGHTS`."""
+        return Path(os.environ.get("MM_WEIGHTS") or self.root / ".mm" / "weights")

@@ -1,0 +1,1 @@
+"""The sample table, splits, the embedding store and atomic files."""

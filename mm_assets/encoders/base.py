@@ -1,0 +1,141 @@
+"""What every encoder states and can do."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mm_assets.contracts.config import validate_options
+from mm_assets.contracts.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class Options(BaseModel):
+    """An encoder's options: the keys beside `name` in `modalities.KEY.encoder`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Encoder(ABC):
+    """Turns collated batches of one kind of input into vectors (batch, dim), float32.
+
+    Class attributes:
+        name: The file's name.
+        kind: The kind of modality it reads.
+        version: Raised whenever what it computes changes; a golden vector in the tests sees to it.
+        exportable: Whether its network becomes part of the ONNX file.
+        fitted: Whether it has a state that is fitted on training rows.
+        licence: Of the weights, or of this code where there are none.
+        source: Paper or specification.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    exportable: ClassVar[bool]
+    fitted: ClassVar[bool] = False
+    licence: ClassVar[str]
+    source: ClassVar[str]
+    Options: ClassVar[type[Options]]
+
+    def __init__(self, options: Any, weights: Path) -> None:  # noqa: ANN401 - each encoder's own
+        self.options = options
+        self.weights = weights
+
+    @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """Say what `Modality.collate` needs: JSON values; files by their path."""
+
+    @abstractmethod
+    def weights_digest(self) -> str:
+        """Give the SHA-256 of the weights, or an empty text where there are none.
+
+        Raises:
+            WeightsError: They are absent or not the pinned ones; says which command fetches them.
+        """
+
+    @abstractmethod
+    def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the network in evaluation mode on the CPU.
+
+        Its `forward` takes the arrays of `Modality.collate` as tensors, in their order, and
+        returns (batch, dim) float32. A row's vector does not depend on the rows beside it.
+
+        Args:
+            state: The fitted state (as `fit_*` of `mm_assets.training` returned it), for an
+                encoder that has one.
+        """
+
+    def fingerprint(self, state: dict[str, np.ndarray] | None = None) -> str:
+        """Digest everything but the sample that decides a vector: part of the store's key."""
+        from mm_assets.data.versions import decoding_versions
+
+        state_digest = hashlib.sha256()
+        for key in sorted(state or {}):
+            state_digest.update(key.encode() + (state or {})[key].tobytes())
+        parts = {
+            "encoder": self.name,
+            "version": self.version,
+            "options": self.options.model_dump(mode="json"),
+            "weights": self.weights_digest(),
+            "state": state_digest.hexdigest(),
+            "decoding": decoding_versions(self.kind),
+            "precision": "float32",
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def list_encoders(kind: str | None = None) -> list[str]:
+    """List encoders by name, all of them or those that read one kind."""
+    package = importlib.import_module("mm_assets.encoders")
+    names = sorted(
+        m.name
+        for m in pkgutil.iter_modules(package.__path__)
+        if m.name not in {"base", "weights"} and not m.ispkg
+    )
+    return [name for name in names if kind is None or find_encoder(name).kind == kind]
+
+
+def find_encoder(name: str) -> type[Encoder]:
+    """Import an encoder's file and return its class."""
+    found: type[Encoder] = importlib.import_module(f"mm_assets.encoders.{name}").ENCODER
+    return found
+
+
+def load_encoder(
+    name: str, options: dict[str, Any], *, kind: str, weights: Path, where: str
+) -> Encoder:
+    """Build an encoder with validated options; neither torch nor weights are loaded yet.
+
+    Args:
+        name: The encoder's name.
+        options: The keys beside `name`.
+        kind: The modality's kind.
+        weights: The folder of published weights.
+        where: The place in `params.yaml`, such as ``modalities.text.encoder``.
+
+    Raises:
+        ConfigError: No such encoder, it reads another kind, or an option is wrong.
+    """
+    if name not in list_encoders():
+        raise ConfigError(
+            f"params.yaml: `{where}.name` must be an encoder for {kind} "
+            f"({', '.join(list_encoders(kind))}), got {name!r}"
+        )
+    found = find_encoder(name)
+    if found.kind != kind:
+        raise ConfigError(
+            f"params.yaml: `{where}.name` {name!r} reads {found.kind}, but the modality is of kind "
+            f"{kind}; choose one of {', '.join(list_encoders(kind))}"
+        )
+    return found(validate_options(found.Options, options, where=where), weights)

@@ -1,0 +1,122 @@
+"""What every kind of input can do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from mm_assets.contracts.config import validate_options
+from mm_assets.contracts.errors import ConfigError
+
+Arrays = dict[str, np.ndarray]
+
+
+class Options(BaseModel):
+    """A kind's options, from `modalities.KEY.options` or `modalities.KEY.augment`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Modality[Value](ABC):
+    """One kind of input. `Value` is its decoded form (text, Pillow image, waveform, vector).
+
+    A cell is what the sample table holds: a text, a path relative to the data folder, a list.
+    A null cell is a missing modality and never reaches these methods.
+    """
+
+    kind: ClassVar[str]
+    is_file: ClassVar[bool]  # whether a cell is a path inside the data folder
+    Options: ClassVar[type[Options]]
+    Augment: ClassVar[type[Options]]
+
+    def __init__(self, options: Any, augment: Any) -> None:  # noqa: ANN401 - each kind's own models
+        self.options = options
+        self.augmentation = augment
+
+    @abstractmethod
+    def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
+        """Look at one cell once: measurements for validation, and `content`, its SHA-256.
+
+        Args:
+            cell: The table's cell, not null.
+            folder: The data folder; no path may lead outside it.
+
+        Returns:
+            Flat measurements with units in their names (`width_px`, `duration_s`) and `content`
+            (hex SHA-256 of the bytes that were given).
+
+        Raises:
+            BadSampleError: The cell cannot be used; with a stable reason code.
+        """
+
+    @abstractmethod
+    def decode(self, cell: object, folder: Path) -> Value:
+        """Read and clean one cell into the value that encoders and augmentation see.
+
+        Raises:
+            BadSampleError: As `probe`.
+        """
+
+    @abstractmethod
+    def plan(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw how a copy is to be rendered: operations with their strengths and a seed, as JSON."""
+
+    @abstractmethod
+    def render(self, value: Value, plan: Mapping[str, Any]) -> Value:
+        """Apply a plan; the same plan and value give the same result each time."""
+
+    @abstractmethod
+    def collate(self, values: Sequence[Value], inputs: Mapping[str, Any]) -> Arrays:
+        """Make one batch for an encoder (and for the exported model).
+
+        Args:
+            values: Decoded values, at least one.
+            inputs: What the encoder needs, from `Encoder.inputs()`: an image's `size_px`, a
+                waveform's `rate_hz` and `max_s`, a text's `tokenizer` and `max_tokens`, a
+                vector's `dim`.
+
+        Returns:
+            Arrays whose first axis is the batch, in the order of the encoder network's arguments.
+        """
+
+    @abstractmethod
+    def placeholder(self, inputs: Mapping[str, Any]) -> Value:
+        """Give the value of least legal size that stands for an absent one; it is selected out."""
+
+
+def list_kinds() -> list[str]:
+    """List the kinds of input, that is the files beside this one."""
+    package = importlib.import_module("mm_assets.modalities")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base")
+
+
+def load_modality(
+    kind: str, options: dict[str, Any], augment: dict[str, Any], *, where: str
+) -> Modality[Any]:
+    """Build a kind from its file, with validated options.
+
+    Args:
+        kind: Such as ``image``.
+        options: `modalities.KEY.options`.
+        augment: `modalities.KEY.augment`.
+        where: The place in `params.yaml`, such as ``modalities.photo``.
+
+    Raises:
+        ConfigError: No such kind, or an option is wrong.
+    """
+    if kind not in list_kinds():
+        raise ConfigError(
+            f"params.yaml: `{where}.kind` must be one of {', '.join(list_kinds())}, got {kind!r}"
+        )
+    found: type[Modality[Any]] = importlib.import_module(f"mm_assets.modalities.{kind}").MODALITY
+    return found(
+        validate_options(found.Options, options, where=f"{where}.options"),
+        validate_options(found.Augment, augment, where=f"{where}.augment"),
+    )

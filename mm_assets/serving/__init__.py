@@ -1,0 +1,1 @@
+"""The exported model behind an interface. Imports no torch."""

@@ -1,0 +1,1 @@
+"""One file per stage: read inputs, call the layers below, write outputs atomically."""

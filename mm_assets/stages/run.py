@@ -1,0 +1,153 @@
+"""Running a stage: configuration, fingerprints of its inputs, its report, its timings.
+
+`mm stage NAME` is the command of every stage in `dvc.yaml`, so both front doors come through here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from mm_assets.contracts.errors import StageError, SuiteFailedError
+from mm_assets.contracts.report import StageReport, summarize_failures
+from mm_assets.data.atomic import write_json
+from mm_assets.stages.project import Project, load_project
+
+STAGES = ("validate", "augment", "embed", "train", "evaluate", "export", "card")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What `dvc.yaml` says a stage reads."""
+
+    deps: tuple[str, ...]
+    params: tuple[str, ...]
+
+
+def run_stage(root: Path, name: str, key: str | None = None) -> StageReport:
+    """Run one stage and write its report.
+
+    Args:
+        root: The project's root, where `dvc.yaml` and `params.yaml` lie.
+        name: One of `STAGES`.
+        key: The modality, for `embed`.
+
+    Returns:
+        The report, as written.
+
+    Raises:
+        ConfigError: `params.yaml` is wrong; nothing was done.
+        StageError: An input moved while the stage ran; its outputs must not be recorded.
+        SuiteFailedError: A suite failed with severity error; report and outputs are on disk.
+    """
+    full_name = f"{name}@{key}" if key else name
+    project = load_project(root)
+    if name not in STAGES or (name == "embed") != (key is not None):
+        raise StageError(
+            f"no stage {full_name!r}; stages are {', '.join(STAGES)}, embed with a modality"
+        )
+    if key is not None and key not in project.modalities:
+        raise StageError(
+            f"no modality {key!r} in params.yaml; it has {', '.join(project.modalities)}"
+        )
+    _set_threads(project)
+    remove_stale_modalities(project)
+    declared = read_declared(root, name, key)
+    before = fingerprint(root, declared)
+
+    started = time.monotonic()
+    stage: Callable[..., StageReport] = getattr(
+        importlib.import_module(f"mm_assets.stages.{name}"), name
+    )
+    report = stage(project, key) if key else stage(project)
+    elapsed_s = time.monotonic() - started
+
+    after = fingerprint(root, declared)
+    moved = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    if moved:
+        raise StageError(
+            f"stage {full_name} read inputs that changed while it ran ({', '.join(moved[:5])}); its "
+            "result would belong to neither version, so it is not recorded; run it again"
+        )
+    write_json(project.workspace.report(full_name), report.model_dump(mode="json"))
+    write_json(project.workspace.log(full_name), {"stage": full_name, "elapsed_s": elapsed_s})
+    if report.blocks:
+        raise SuiteFailedError(summarize_failures(report))
+    return report
+
+
+def read_declared(root: Path, name: str, key: str | None) -> Declared:
+    """Read from `dvc.yaml` what a stage depends on, with `${key}` filled in."""
+    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stage = stages[name].get("do", stages[name])
+
+    def fill(text: str) -> str:
+        return text.replace("${key}", key or "")
+
+    return Declared(
+        deps=tuple(fill(dep) for dep in stage.get("deps", [])),
+        params=tuple(fill(param) for param in stage.get("params", [])),
+    )
+
+
+def fingerprint(root: Path, declared: Declared) -> dict[str, Any]:
+    """Take size and modification time of every file a stage depends on, and its parameters.
+
+    A file rewritten with equal bytes counts as moved: whether the stage read it before, after or
+    in the middle cannot be told.
+    """
+    found: dict[str, Any] = {}
+    for dep in declared.deps:
+        top = root / dep
+        files = (
+            [top]
+            if top.is_file()
+            else [Path(at) / name for at, _, names in os.walk(top) for name in names]
+        )
+        for file in files:
+            if "__pycache__" in file.parts:
+                continue
+            stat = file.stat()
+            found[file.relative_to(root).as_posix()] = (stat.st_size, stat.st_mtime_ns)
+    params = YAML(typ="safe").load((root / "params.yaml").read_text(encoding="utf-8"))
+    for name in declared.params:
+        value: Any = params
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        found[f"params.yaml: {name}"] = value
+    return found
+
+
+def remove_stale_modalities(project: Project) -> None:
+    """Delete embeddings and reports of modalities that `params.yaml` no longer has.
+
+    DVC forgets an out whose stage is gone but leaves it on disk, where a stage that depends on the
+    parent folder would still see it.
+    """
+    kept = set(project.modalities)
+    embeddings, reports = (
+        project.workspace.embeddings("x").parent,
+        project.workspace.report("embed@x").parent,
+    )
+    for folder in embeddings.glob("*/"):
+        # A leading dot marks the unfinished folder of a stage that is running or was killed.
+        if folder.name.lstrip(".").split(".")[0] not in kept:
+            shutil.rmtree(folder)
+    for report in reports.glob("*.json"):
+        if report.stem not in kept:
+            report.unlink()
+
+
+def _set_threads(project: Project) -> None:
+    """Give numeric libraries one thread a core, before they are imported."""
+    threads = str(project.config.compute.threads or os.cpu_count() or 1)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, threads)

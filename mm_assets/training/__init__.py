@@ -1,0 +1,1 @@
+"""Training of fusion models and fitting of encoders, on vectors in memory."""

@@ -1,0 +1,1 @@
+"""Great Expectations suites: tables and thresholds in, a `SuiteResult` out."""

@@ -1,0 +1,1 @@
+"""The component's YAML, schedules, sensors and actions."""
