@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from mm_assets.contracts.errors import ConfigError
 
 SCHEMA_VERSION = 1
+Model = TypeVar("Model", bound=BaseModel)
 SPLITS = ("train", "validation", "test")
 RESERVED = ("id", "copy", "split", "group", "render")  # columns beside modalities and targets
 Split = Literal["train", "validation", "test"]
@@ -246,9 +248,7 @@ def parse_config(raw: dict[str, Any], *, name: str = "params.yaml") -> Config:
         raise ConfigError(explain_validation(error, name=name, model=Config)) from None
 
 
-def validate_options[Model: BaseModel](
-    model: type[Model], raw: dict[str, Any], *, where: str
-) -> Model:
+def validate_options(model: type[Model], raw: dict[str, Any], *, where: str) -> Model:
     """Validate one owner's options, naming keys from the root of `params.yaml`.
 
     Args:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
-def show_progress[Item](
+def show_progress(
     items: Iterable[Item], *, title: str, total: int | None = None, unit: str = "row"
 ) -> Iterator[Item]:
     """Iterate over `items` while showing how far it got on standard error."""

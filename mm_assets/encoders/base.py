@@ -46,7 +46,7 @@ class Encoder(ABC):
     fitted: ClassVar[bool] = False
     licence: ClassVar[str]
     source: ClassVar[str]
-    Options: ClassVar[type[Options]]
+    options_model: ClassVar[type[Options]]
 
     def __init__(self, options: Any, weights: Path) -> None:  # noqa: ANN401 - each encoder's own
         self.options = options
@@ -138,4 +138,4 @@ def load_encoder(
             f"params.yaml: `{where}.name` {name!r} reads {found.kind}, but the modality is of kind "
             f"{kind}; choose one of {', '.join(list_encoders(kind))}"
         )
-    return found(validate_options(found.Options, options, where=where), weights)
+    return found(validate_options(found.options_model, options, where=where), weights)

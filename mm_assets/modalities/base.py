@@ -7,7 +7,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -24,7 +24,10 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Modality[Value](ABC):
+Value = TypeVar("Value")
+
+
+class Modality(ABC, Generic[Value]):
     """One kind of input. `Value` is its decoded form (text, Pillow image, waveform, vector).
 
     A cell is what the sample table holds: a text, a path relative to the data folder, a list.
@@ -33,8 +36,8 @@ class Modality[Value](ABC):
 
     kind: ClassVar[str]
     is_file: ClassVar[bool]  # whether a cell is a path inside the data folder
-    Options: ClassVar[type[Options]]
-    Augment: ClassVar[type[Options]]
+    options_model: ClassVar[type[Options]]
+    augment_model: ClassVar[type[Options]]
 
     def __init__(self, options: Any, augment: Any) -> None:  # noqa: ANN401 - each kind's own models
         self.options = options
@@ -117,6 +120,6 @@ def load_modality(
         )
     found: type[Modality[Any]] = importlib.import_module(f"mm_assets.modalities.{kind}").MODALITY
     return found(
-        validate_options(found.Options, options, where=f"{where}.options"),
-        validate_options(found.Augment, augment, where=f"{where}.augment"),
+        validate_options(found.options_model, options, where=f"{where}.options"),
+        validate_options(found.augment_model, augment, where=f"{where}.augment"),
     )

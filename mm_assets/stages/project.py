@@ -71,7 +71,11 @@ def build_project(config: Config, workspace: Workspace) -> Project:
 
 
 def _require_module(layer: str, name: str, *, where: str) -> None:
-    """Find a file of a layer without importing it, since fusion and targets need torch."""
+    """Find a file of a layer without importing it, since fusion and targets need torch.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
     package = importlib.util.find_spec(f"mm_assets.{layer}")
     if package is None or not package.submodule_search_locations:
         raise ConfigError(f"mm_assets.{layer} is not installed")
