@@ -26,3 +26,8 @@ def show_progress(
         ascii=None if live else " #",
         file=sys.stderr,
     )
+
+
+def announce(text: str) -> None:
+    """Say on standard error what a long step is doing."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints

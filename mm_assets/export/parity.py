@@ -1,0 +1,76 @@
+"""The exported file against PyTorch, on real rows, for every subset of modalities."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mm_assets.serving.predictor import Arrays
+
+BATCH_SIZES = (1, 3, 32)
+
+Run = Callable[[Arrays, np.ndarray], Arrays]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two implementations are apart on one batch.
+
+    Attributes:
+        subset: The modalities that were offered, joined by ``+``.
+        batch: Rows in the batch.
+        largest: Largest absolute difference of a probability; infinite where one is not finite.
+    """
+
+    subset: str
+    batch: int
+    largest: float
+
+
+def list_subsets(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """List every non-empty subset, small ones first, each in the order of `keys`."""
+    for size in range(1, len(keys) + 1):
+        yield from itertools.combinations(keys, size)
+
+
+def compare(
+    first: Run,
+    second: Run,
+    batches: Callable[[tuple[str, ...], int], tuple[Arrays, np.ndarray]],
+    keys: Sequence[str],
+    *,
+    sizes: Sequence[int] = BATCH_SIZES,
+) -> list[Difference]:
+    """Run both on every subset of modalities and every batch size.
+
+    Args:
+        first: Collated arrays and presence mask to probabilities by target.
+        second: The same.
+        batches: Gives the collated batch for a subset and a size.
+        keys: The modalities.
+        sizes: Batch sizes.
+
+    Returns:
+        One difference per subset and size.
+    """
+    found = []
+    for subset in list_subsets(keys):
+        for size in sizes:
+            arrays, presence = batches(subset, size)
+            ours, theirs = first(arrays, presence), second(arrays, presence)
+            gaps = [float(np.abs(ours[name] - theirs[name]).max()) for name in ours]
+            largest = max(gap if math.isfinite(gap) else math.inf for gap in gaps)
+            found.append(Difference("+".join(subset), size, largest))
+    return found
+
+
+def round_up(value: float) -> float:
+    """Round up to one significant digit, so that a report does not change with the last bits."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    unit = 10.0 ** math.floor(math.log10(value))
+    return float(f"{math.ceil(value / unit) * unit:.0e}")

@@ -1,0 +1,178 @@
+"""The exported model behind one class: raw inputs in, calibrated probabilities out.
+
+Needs ONNX Runtime and the decoders of `mm_assets.modalities`, but no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_assets.contracts.errors import BadSampleError, ServingError
+from mm_assets.modalities.base import Arrays, Modality, load_modality
+
+SIGNATURE_VERSION = 1
+MODEL_FILE, SIGNATURE_FILE = "model.onnx", "signature.json"
+
+Row = Mapping[str, object]
+Probabilities = dict[str, dict[str, float]]
+
+
+def read_signature(folder: Path) -> dict[str, Any]:
+    """Read what the exported model takes and gives.
+
+    Args:
+        folder: The export stage's out, or a copy of it.
+
+    Returns:
+        `signature.json`: modalities (kind, options, inputs, array names) and targets (classes).
+
+    Raises:
+        ServingError: There is none, or it is of another release.
+    """
+    path = folder / SIGNATURE_FILE
+    if not path.is_file() or not (folder / MODEL_FILE).is_file():
+        raise ServingError(
+            f"no exported model in {folder}: it needs {MODEL_FILE} and {SIGNATURE_FILE}; make them "
+            "with `dvc repro export`, or name another folder with --model"
+        )
+    signature: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if signature.get("schema_version") != SIGNATURE_VERSION:
+        raise ServingError(
+            f"{path} has schema version {signature.get('schema_version')}, this release reads "
+            f"{SIGNATURE_VERSION}; export the model again with `dvc repro -f export`"
+        )
+    return signature
+
+
+class Predictor:
+    """One loaded model; safe to share between threads.
+
+    Args:
+        folder: The export stage's out, or a copy of it.
+        threads: For ONNX Runtime; all cores where null.
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        import onnxruntime as ort
+
+        self.signature = read_signature(folder)
+        self.modalities: dict[str, Modality[Any]] = {}
+        self.inputs: dict[str, dict[str, Any]] = {}
+        for key, entry in self.signature["modalities"].items():
+            self.modalities[key] = load_modality(
+                entry["kind"], entry["options"], {}, where=f"modalities.{key}"
+            )
+            # The tokenizer travels beside the model; everything else is a plain value.
+            self.inputs[key] = {
+                name: str(folder / value) if name in entry["files"] else value
+                for name, value in entry["inputs"].items()
+            }
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        available = ort.get_available_providers()
+        wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
+        options.log_severity_level = 3  # no warning where a GPU build finds no GPU
+        self.session = ort.InferenceSession(str(folder / MODEL_FILE), options, providers=wanted)
+
+    def predict(self, rows: Sequence[Row], *, folder: Path | None = None) -> list[Probabilities]:
+        """Answer each row.
+
+        Args:
+            rows: Cells by modality, as in the sample table; a modality that is absent or null is
+                missing. A file's cell is a path: inside `folder` where one is given, else any.
+            folder: The data folder.
+
+        Returns:
+            Per row, per target, the calibrated probability of each class.
+
+        Raises:
+            ServingError: No row, a row without any modality, or an unknown modality.
+            BadSampleError: A cell cannot be decoded.
+        """
+        if not rows:
+            raise ServingError("predict needs at least one row, got none")
+        for number, row in enumerate(rows):
+            if unknown := sorted(row.keys() - self.modalities.keys()):
+                raise ServingError(
+                    f"row {number} has {', '.join(unknown)}, but this model reads "
+                    f"{', '.join(self.modalities)}"
+                )
+            if all(row.get(key) is None for key in self.modalities):
+                raise ServingError(
+                    f"row {number} has no modality; give at least one of {', '.join(self.modalities)}"
+                )
+        values = {
+            key: [self._decode(key, row.get(key), folder) for row in rows]
+            for key in self.modalities
+        }
+        outputs = self.run(*collate_rows(self.modalities, self.inputs, values))
+        answers: list[Probabilities] = [{} for _ in rows]
+        for target, classes in self.signature["targets"].items():
+            for answer, probabilities in zip(answers, outputs[target], strict=True):
+                answer[target] = dict(zip(classes, map(float, probabilities), strict=True))
+        return answers
+
+    def run(self, arrays: Arrays, presence: np.ndarray) -> Arrays:
+        """Run the graph on collated arrays.
+
+        Args:
+            arrays: By graph input, as `collate_rows` makes them.
+            presence: bool (batch, modality), in the signature's order.
+
+        Returns:
+            Per target, float32 probabilities (batch, class).
+        """
+        names = list(self.signature["targets"])
+        values = self.session.run(names, {**arrays, "presence": presence})
+        return dict(zip(names, values, strict=True))
+
+    def _decode(self, key: str, cell: object, folder: Path | None) -> Any:  # noqa: ANN401 - a kind's value
+        """Decode one cell, or give null where it is missing.
+
+        Raises:
+            BadSampleError: The cell cannot be decoded; names the modality.
+        """
+        if cell is None:
+            return None
+        modality = self.modalities[key]
+        base = folder or Path()
+        if modality.is_file and folder is None:
+            path = Path(str(cell))
+            base, cell = path.resolve().parent, path.name
+        try:
+            return modality.decode(cell, base)
+        except BadSampleError as error:
+            raise BadSampleError(error.reason, f"{key}: {error.detail}") from None
+
+
+def collate_rows(
+    modalities: Mapping[str, Modality[Any]],
+    inputs: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Sequence[Any]],
+) -> tuple[Arrays, np.ndarray]:
+    """Make one batch of graph inputs; a missing value becomes its kind's placeholder.
+
+    Args:
+        modalities: The kinds, in the model's order.
+        inputs: What each modality's encoder needs.
+        values: Decoded values by modality, null where missing; equally many of each.
+
+    Returns:
+        Arrays named `MODALITY.ARRAY`, and the presence mask, bool (batch, modality).
+    """
+    arrays: Arrays = {}
+    for key, modality in modalities.items():
+        filled = [
+            modality.placeholder(inputs[key]) if value is None else value for value in values[key]
+        ]
+        for name, array in modality.collate(filled, inputs[key]).items():
+            arrays[f"{key}.{name}"] = array
+    presence = np.array([[value is not None for value in values[key]] for key in modalities]).T
+    return arrays, np.ascontiguousarray(presence)

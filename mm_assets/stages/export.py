@@ -1,0 +1,214 @@
+"""The export stage: the trained model as one ONNX file that answers as PyTorch does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mm_assets.contracts.errors import ExportError, StageError
+from mm_assets.contracts.report import StageReport, Table
+from mm_assets.data.atomic import atomic_folder, write_json
+from mm_assets.data.progress import announce
+from mm_assets.data.table import COPY, read_augmented
+from mm_assets.data.vectors import read_embeddings
+from mm_assets.export.parity import BATCH_SIZES, compare, round_up
+from mm_assets.serving.predictor import (
+    MODEL_FILE,
+    SIGNATURE_FILE,
+    SIGNATURE_VERSION,
+    Arrays,
+    Predictor,
+    collate_rows,
+)
+from mm_assets.stages.project import Project
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mm_assets.export.onnx_model import EndToEndModel
+    from mm_assets.training.model import FusionModel
+
+
+def export(project: Project) -> StageReport:
+    """Write `artifacts/onnx/` and prove it against PyTorch on validation rows.
+
+    Raises:
+        ExportError: The graph cannot be exported, or there are no rows to prove it on.
+    """
+    with atomic_folder(project.workspace.onnx) as folder:
+        if not project.config.export.enabled:
+            (folder / "DISABLED").write_text("`export.enabled` is false in params.yaml\n")
+            return StageReport(stage="export", rows_in=0, rows_out=0)
+        return _export(project, folder)
+
+
+def _export(project: Project, folder: Path) -> StageReport:
+    """Export into `folder` and compare."""
+    import pandas as pd
+    import torch
+
+    from mm_assets.export.onnx_model import EndToEndModel, export_onnx
+    from mm_assets.training.model import load_model
+    from mm_assets.validation.export import check_export
+
+    torch.set_num_threads(project.config.compute.threads or os.cpu_count() or 1)
+    fusion = load_model(project.workspace.model)
+    keys = list(project.modalities)
+    rows = _choose_rows(
+        read_augmented(project.workspace.augmented, splits=["validation", "train"]), keys
+    )
+    values = {key: _decode_column(project, key, rows) for key in keys}
+    inputs = {key: project.encoders[key].inputs() for key in keys}
+    take = _batch_maker(project, inputs, values)
+
+    networks = {
+        key: project.encoders[key].network(
+            read_embeddings(project.workspace.embeddings(key)).state or None
+        )
+        for key in keys
+    }
+    arrays, presence = take(tuple(keys), min(3, len(rows)) if len(rows) > 1 else 2)
+    names = {key: [n.split(".", 1)[1] for n in arrays if n.startswith(f"{key}.")] for key in keys}
+    model = EndToEndModel(networks, names, fusion)
+    signature = _write_signature(project, fusion, inputs, names, arrays, folder)
+    announce(f"export: tracing {len(keys)} encoders and the fusion")
+    export_onnx(model, arrays, presence, folder / MODEL_FILE, signature=signature)
+
+    predictor = Predictor(folder, threads=project.config.compute.threads)
+    announce("export: comparing with PyTorch")
+    differences = compare(
+        _torch_runner(model, list(signature["targets"])), predictor.run, take, keys
+    )
+    megabytes = (folder / MODEL_FILE).stat().st_size / 1e6
+    suite = check_export(
+        pd.DataFrame([vars(d) for d in differences]),
+        megabytes=megabytes,
+        tolerance=project.config.export.tolerance,
+        largest_megabytes=project.config.gates.export_megabytes,
+    )
+    return StageReport(
+        stage="export",
+        rows_in=len(rows),
+        rows_out=len(rows),
+        metrics={
+            "parity_max_difference": round_up(max(d.largest for d in differences)),
+            "onnx_megabytes": round(megabytes, 1),
+        },
+        suites=(suite,),
+        tables=(
+            Table(
+                title="Largest difference in probability between ONNX Runtime and PyTorch",
+                columns=("modalities", *(f"batch of {size}" for size in BATCH_SIZES)),
+                rows=tuple(
+                    (subset, *(round_up(d.largest) for d in differences if d.subset == subset))
+                    for subset in dict.fromkeys(d.subset for d in differences)
+                ),
+            ),
+        ),
+    )
+
+
+def _choose_rows(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Take as many rows as the largest batch, the most complete first, validation before train.
+
+    Raises:
+        ExportError: No row has all modalities, so their parity cannot be shown.
+    """
+    rows = rows[(rows[COPY] == 0) & rows[keys].notna().all(axis=1)]
+    rows = rows.sort_values("split", ascending=False, kind="stable").head(max(BATCH_SIZES))
+    if rows.empty:
+        raise ExportError(
+            f"export compares on real rows that have all of {', '.join(keys)}, but no validation or "
+            "training row has; add such rows or set `export.enabled: false` in params.yaml"
+        )
+    return rows.reset_index(drop=True)
+
+
+def _decode_column(project: Project, key: str, rows: pd.DataFrame) -> list[Any]:
+    """Decode one modality of the chosen rows."""
+    modality = project.modalities[key]
+    return [modality.decode(cell, project.workspace.data) for cell in rows[key]]
+
+
+def _batch_maker(
+    project: Project, inputs: dict[str, dict[str, Any]], values: dict[str, list[Any]]
+) -> Callable[[tuple[str, ...], int], tuple[Arrays, np.ndarray]]:
+    """Give the function that collates a batch of a subset; rows repeat where there are too few."""
+
+    def take(subset: tuple[str, ...], size: int) -> tuple[Arrays, np.ndarray]:
+        chosen = {
+            key: [column[i % len(column)] if key in subset else None for i in range(size)]
+            for key, column in values.items()
+        }
+        return collate_rows(project.modalities, inputs, chosen)
+
+    return take
+
+
+def _torch_runner(
+    model: EndToEndModel, targets: list[str]
+) -> Callable[[Arrays, np.ndarray], Arrays]:
+    """Wrap the composed model as a function on arrays."""
+    import torch
+
+    def run(arrays: Arrays, presence: np.ndarray) -> Arrays:
+        feed = {**arrays, "presence": presence}
+        with torch.inference_mode():
+            outputs = model(*(torch.from_numpy(feed[name]) for name in model.input_names))
+        return {name: output.numpy() for name, output in zip(targets, outputs, strict=True)}
+
+    return run
+
+
+def _write_signature(
+    project: Project,
+    fusion: FusionModel,
+    inputs: dict[str, dict[str, Any]],
+    names: dict[str, list[str]],
+    arrays: Arrays,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write `signature.json`, and copy the files that decoding needs (a tokenizer) beside it.
+
+    Raises:
+        StageError: The trained model has other modalities than params.yaml.
+    """
+    modalities: dict[str, Any] = {}
+    for key, modality in project.modalities.items():
+        values, files = dict(inputs[key]), []
+        for name, value in values.items():
+            if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_file()):
+                files.append(name)
+                values[name] = f"{key}.{Path(value).name}"
+                shutil.copyfile(value, folder / values[name])
+        modalities[key] = {
+            "kind": modality.kind,
+            "options": modality.options.model_dump(mode="json"),
+            "inputs": values,
+            "files": files,
+            "arrays": names[key],
+            "encoder": project.config.modalities[key].encoder.name,
+        }
+    signature = {
+        "schema_version": SIGNATURE_VERSION,
+        "modalities": modalities,
+        "targets": {key: list(classes) for key, classes in fusion.classes.items()},
+        # Every axis is dynamic but these: an image's canvas and channels, a vector's length.
+        "fixed_axes": {
+            name: list(range(1, array.ndim)) if array.ndim == 4 or name.endswith(".vector") else []
+            for name, array in arrays.items()
+        }
+        | {"presence": [1]},
+    }
+    if list(project.modalities) != list(fusion.modalities):
+        raise StageError(
+            f"the trained model reads {', '.join(fusion.modalities)} but params.yaml has "
+            f"{', '.join(project.modalities)}; train it again with `dvc repro`"
+        )
+    write_json(folder / SIGNATURE_FILE, signature)
+    return signature
