@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
-from mm_assets.contracts.errors import MMAssetsError
+from mm_assets.contracts.errors import MMAssetsError, ServingError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +29,88 @@ def stage(name: str, modality: str | None) -> None:
     from mm_assets.stages.run import run_stage
 
     run_stage(Path.cwd(), name, modality)
+
+
+DEFAULT_MODEL = Path("artifacts/onnx")
+
+
+class PredictCommand(click.Command):
+    """A command with one more option for each modality of the exported model."""
+
+    folder = DEFAULT_MODEL
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the model first: it decides which options there are."""
+        for at, arg in enumerate(args):
+            if arg == "--model" and at + 1 < len(args):
+                self.folder = Path(args[at + 1])
+            elif arg.startswith("--model="):
+                self.folder = Path(arg.partition("=")[2])
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Add `--KEY` for each modality; help works without a model too.
+
+        Raises:
+            ServingError: There is no exported model.
+        """
+        from mm_assets.serving.predictor import read_signature
+
+        params = super().get_params(ctx)
+        try:
+            modalities = read_signature(self.folder)["modalities"]
+        except ServingError:
+            if ctx.resilient_parsing or {"-h", "--help"} & set(sys.argv):
+                return params
+            raise
+        found: list[click.Parameter] = []
+        for key, entry in modalities.items():
+            metavar = (
+                "TEXT"
+                if entry["kind"] == "text"
+                else "LIST"
+                if entry["kind"] == "features"
+                else "FILE"
+            )
+            found.append(
+                click.Option(
+                    [f"--{key.replace('_', '-')}", key],
+                    metavar=metavar,
+                    help=f"The {entry['kind']} of the sample.",
+                )
+            )
+        return found + params
+
+
+@mm.command(cls=PredictCommand)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Folder of the exported model.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def predict(model: Path, as_json: bool, **cells: str | None) -> None:
+    """Ask the exported model about one sample.
+
+    It runs in ONNX Runtime; no torch is imported. Give any of the model's modalities and leave out
+    the others, which then count as missing. Probabilities are calibrated.
+
+    \b
+    mm predict --text "The parcel never came, I am furious" --image photo.jpg --audio voice.ogg
+    mm predict --text "Thank you, it works again"
+    """
+    from mm_assets.serving.predictor import Predictor
+
+    (answer,) = Predictor(model).predict([cells])
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False))
+        return
+    for target, probabilities in answer.items():
+        click.secho(target, bold=True)
+        for name, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
+            click.echo(f"  {name:<16} {probability:6.1%}  {'█' * round(probability * 30)}")
 
 
 def main() -> None:

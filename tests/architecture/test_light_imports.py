@@ -1,0 +1,56 @@
+"""Start-up stays light: heavy libraries are imported where they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "transformers",
+    "timm",
+    "pandas",
+    "great_expectations",
+    "onnx",
+    "onnxruntime",
+    "sklearn",
+    "matplotlib",
+    "dvc",
+}
+TORCH = {"torch", "torchvision", "torchaudio", "transformers", "timm"}
+
+
+def loaded_by(statement):
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import mm_assets",
+        "import mm_assets.cli",
+        "import mm_assets.contracts.config, mm_assets.contracts.report, mm_assets.contracts.workspace",
+        "import orchestration.definitions",
+    ],
+)
+def test_start_up_loads_nothing_heavy(statement):
+    assert loaded_by(statement) & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from mm_assets.modalities.base import list_kinds, load_modality\n"
+        "for kind in list_kinds(): load_modality(kind, {}, {}, where='x')",
+        "from mm_assets.encoders.base import list_encoders, find_encoder\n"
+        "for name in list_encoders(): find_encoder(name)",
+        "import mm_assets.serving.predictor",
+        "from mm_assets.stages.project import load_project\nfrom pathlib import Path\nload_project(Path())",
+    ],
+)
+def test_decoding_serving_and_configuration_load_no_torch(statement):
+    assert loaded_by(statement) & TORCH == set()

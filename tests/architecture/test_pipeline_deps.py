@@ -1,0 +1,72 @@
+"""`dvc.yaml` lists, for each stage, exactly the code that the stage imports."""
+
+import ast
+from pathlib import Path
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+# The harness looks names up for every stage alike; what it finds counts where a stage uses it.
+HARNESS = "mm_assets.stages.project"
+THROUGH_PROJECT = {"modalities": "mm_assets/modalities", "encoders": "mm_assets/encoders"}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    # Imports under `if TYPE_CHECKING` run nothing; function-level imports do, and grimp sees them.
+    return grimp.build_graph("mm_assets", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def collect_imports(graph, stage):
+    """Follow imports from the stage's file, not through the harness."""
+    found, queue = set(), [f"mm_assets.stages.{stage}"]
+    while queue:
+        module = queue.pop()
+        if module in found or module == HARNESS:
+            continue
+        found.add(module)
+        queue.extend(graph.find_modules_directly_imported_by(module))
+    return found
+
+
+def collect_through_project(stage):
+    tree = ast.parse((ROOT / f"mm_assets/stages/{stage}.py").read_text())
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "project"
+    }
+    return {place for name, place in THROUGH_PROJECT.items() if name in used}
+
+
+def to_place(module):
+    """Name a layer by its folder and a stage by its file, as `dvc.yaml` does."""
+    _, layer, *rest = [*module.split("."), ""]
+    return f"mm_assets/stages/{rest[0]}.py" if layer == "stages" else f"mm_assets/{layer}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_what_the_stage_imports(graph, stage):
+    declared = {
+        dep
+        for dep in STAGES[stage].get("do", STAGES[stage])["deps"]
+        if dep.startswith("mm_assets/")
+    }
+    modules = {
+        module
+        for module in collect_imports(graph, stage)
+        if module not in {"mm_assets", "mm_assets.stages"}
+    }
+
+    assert declared == {to_place(module) for module in modules} | collect_through_project(stage)
+
+
+def test_every_stage_has_a_file_and_every_file_a_stage():
+    files = {path.stem for path in (ROOT / "mm_assets/stages").glob("*.py")}
+
+    assert files - {"__init__", "project", "run", "summary"} == set(STAGES)

@@ -1,0 +1,119 @@
+import copy
+
+import pytest
+
+from mm_assets.contracts.config import parse_config, read_config
+from mm_assets.contracts.errors import ConfigError
+
+MINIMAL = {
+    "version": 1,
+    "modalities": {"text": {"kind": "text", "column": "message", "encoder": {"name": "minilm"}}},
+    "targets": {"mood": {"column": "mood"}},
+}
+
+
+def change(path, value):
+    raw = copy.deepcopy(MINIMAL)
+    *parents, last = path.split(".")
+    section = raw
+    for part in parents:
+        section = section.setdefault(part, {})
+    section[last] = value
+    return raw
+
+
+def test_a_minimal_file_gets_every_default():
+    config = parse_config(MINIMAL)
+
+    assert config.split.train == 0.7
+    assert config.modalities["text"].encoder.options == {}
+    assert config.targets["mood"].kind == "multiclass"
+
+
+def test_an_encoders_own_options_are_kept_for_it():
+    config = parse_config(change("modalities.text.encoder.max_tokens", 32))
+
+    assert config.modalities["text"].encoder.options == {"max_tokens": 32}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("version", 2, r"`version` must be 1 .*, got 2"),
+        ("trian", {}, r"`trian` is not a known key; did you mean `train`\?"),
+        (
+            "train.epochs",
+            "ten",
+            r"`train.epochs`: input should be a valid integer, got 'ten' \(str\)",
+        ),
+        (
+            "train.learning_rate",
+            -1,
+            r"`train.learning_rate`: input should be greater than 0, got -1",
+        ),
+        ("train.epocs", 3, r"`train.epocs` is not a known key; did you mean `epochs`\?"),
+        (
+            "modalities.text.colunm",
+            "x",
+            r"`modalities.text.colunm` is not a known key; did you mean `column`",
+        ),
+        ("modalities.text.encoder", "minilm", r"`modalities.text.encoder`: .*got 'minilm' \(str\)"),
+        ("modalities.Text", {}, r"`modalities.Text`: string should match pattern"),
+        ("modalities", {}, r"`modalities`: dictionary should have at least 1 item"),
+        ("split", {"train": 0.9}, r"`split`: the three shares must sum to 1, got 1.2"),
+        (
+            "targets.mood.column",
+            "message",
+            r"column 'message' is named by both modalities.text.column and targets.mood.column",
+        ),
+        ("targets.text", {"column": "y"}, r"'text' names both a modality and a target"),
+        ("targets.split", {"column": "y"}, r"'split' is reserved"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_was_expected_and_what_came(path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(change(path, value))
+
+
+def test_a_modality_without_a_column_is_refused():
+    raw = copy.deepcopy(MINIMAL)
+    del raw["modalities"]["text"]["column"]
+
+    with pytest.raises(ConfigError, match=r"`modalities\.text\.column` is missing"):
+        parse_config(raw)
+
+
+def test_every_problem_is_listed_at_once():
+    raw = change("train.epochs", 0) | {"extra": 1}
+
+    with pytest.raises(ConfigError, match="has 2 problems"):
+        parse_config(raw)
+
+
+def test_numbers_in_scientific_notation_are_numbers(tmp_path):
+    # YAML 1.1 readers take 1e-3 for a text; DVC and we read YAML 1.2.
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "version: 1\nmodalities: {t: {kind: text, column: c, encoder: {name: minilm}}}\n"
+        "targets: {y: {column: y}}\ntrain: {learning_rate: 1e-3}\n"
+    )
+
+    assert read_config(path).train.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "params.yaml not found in .*mm use sample"),
+        ("a: [1", "not valid YAML"),
+        ("- 1", "must hold a mapping of sections, got list"),
+        ("\xff".encode("latin-1"), "must be UTF-8"),
+    ],
+)
+def test_an_unreadable_file_says_why(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(ConfigError, match=message):
+        read_config(path)
