@@ -100,7 +100,7 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
     \b
     mm predict --text "The parcel never came, I am furious" --image photo.jpg --audio voice.ogg
     mm predict --text "Thank you, it works again"
-    """
+    """  # noqa: D301 - click reads the backspace as "do not wrap"
     from mm_assets.serving.predictor import Predictor
 
     (answer,) = Predictor(model).predict([cells])
@@ -111,6 +111,18 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
         click.secho(target, bold=True)
         for name, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
             click.echo(f"  {name:<16} {probability:6.1%}  {'█' * round(probability * 30)}")
+
+
+@mm.command()
+@click.argument("names", nargs=-1)
+def weights(names: tuple[str, ...]) -> None:
+    """Fetch the published weights of encoders, NAMES or all; what is there and whole is kept."""
+    from mm_assets.contracts.workspace import Workspace
+    from mm_assets.encoders.weights import fetch_weights
+
+    folder = Workspace(Path.cwd()).weights
+    fetched = fetch_weights(folder, names or None)
+    click.echo(f"fetched {', '.join(fetched)}" if fetched else f"weights in {folder} are complete")
 
 
 def main() -> None:
