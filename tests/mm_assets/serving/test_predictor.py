@@ -1,0 +1,134 @@
+"""The predictor on a small graph written here by hand, so that its answers are known."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from mm_assets.contracts.errors import BadSampleError, ServingError
+from mm_assets.serving.predictor import Predictor, read_signature
+
+WEIGHTS = {
+    "left": np.array([[1.0, -1.0], [0.5, 2.0]], np.float32),
+    "right": np.array([[3.0, 0.0]], np.float32),
+}
+
+
+def softmax(logits):
+    shifted = np.exp(logits - logits.max())
+    return shifted / shifted.sum()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """softmax(present(left) . W + present(right) . V), an absent side selected out by Where."""
+    folder = tmp_path_factory.mktemp("onnx")
+    nodes, sums = [], []
+    for key in WEIGHTS:
+        nodes += [
+            helper.make_node("MatMul", [f"{key}.vector", f"{key}_w"], [f"{key}_logits"]),
+            helper.make_node("Gather", ["presence", f"{key}_at"], [f"{key}_present"], axis=1),
+            helper.make_node(
+                "Where", [f"{key}_present", f"{key}_logits", "zero"], [f"{key}_chosen"]
+            ),
+        ]
+        sums.append(f"{key}_chosen")
+    nodes += [
+        helper.make_node("Add", sums, ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["mood"], axis=1),
+    ]
+    initializers = [onnx.numpy_helper.from_array(np.float32(0), "zero")]
+    for at, (key, matrix) in enumerate(WEIGHTS.items()):
+        initializers.append(onnx.numpy_helper.from_array(matrix, f"{key}_w"))
+        initializers.append(onnx.numpy_helper.from_array(np.array([at], np.int64), f"{key}_at"))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [
+            *(
+                helper.make_tensor_value_info(f"{k}.vector", TensorProto.FLOAT, ["n", len(w)])
+                for k, w in WEIGHTS.items()
+            ),
+            helper.make_tensor_value_info("presence", TensorProto.BOOL, ["n", 2]),
+        ],
+        [helper.make_tensor_value_info("mood", TensorProto.FLOAT, ["n", 2])],
+        initializers,
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
+        folder / "model.onnx",
+    )
+    signature = {
+        "schema_version": 1,
+        "modalities": {
+            key: {
+                "kind": "features",
+                "options": {},
+                "inputs": {"dim": len(w)},
+                "files": [],
+                "arrays": ["vector"],
+            }
+            for key, w in WEIGHTS.items()
+        },
+        "targets": {"mood": ["sad", "glad"]},
+    }
+    (folder / "signature.json").write_text(json.dumps(signature))
+    return folder
+
+
+def test_each_row_is_answered_from_the_modalities_it_has(folder):
+    answers = Predictor(folder, threads=1).predict(
+        [{"left": [1, 2], "right": [0.5]}, {"left": [1, 2]}, {"right": [0.5], "left": None}]
+    )
+
+    left, right = np.array([1, 2]) @ WEIGHTS["left"], np.array([0.5]) @ WEIGHTS["right"]
+    for answer, logits in zip(answers, [left + right, left, right], strict=True):
+        np.testing.assert_allclose(list(answer["mood"].values()), softmax(logits), rtol=1e-6)
+        assert list(answer["mood"]) == ["sad", "glad"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "at least one row, got none"),
+        ([{"left": [1, 2]}, {"smell": [1]}], "row 1 has smell, but this model reads left, right"),
+        ([{"left": None}], "row 0 has no modality; give at least one of left, right"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused(folder, rows, message):
+    with pytest.raises(ServingError, match=message):
+        Predictor(folder, threads=1).predict(rows)
+
+
+def test_a_bad_cell_names_its_modality(folder):
+    with pytest.raises(BadSampleError, match=r"left: .*"):
+        Predictor(folder, threads=1).predict([{"left": [1, float("nan")]}])
+
+
+def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
+    with pytest.raises(ServingError, match=r"no exported model in .*dvc repro export"):
+        read_signature(tmp_path)
+
+
+def test_a_signature_of_another_release_is_refused(folder, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "signature.json").write_text('{"schema_version": 99}')
+
+    with pytest.raises(ServingError, match=r"schema version 99, this release reads 1"):
+        read_signature(tmp_path)
+
+
+def test_serving_needs_no_torch(folder):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom mm_assets.serving.predictor import Predictor\n"
+        f"print(Predictor(Path({str(folder)!r})).predict([{{'right': [1.0]}}]))\n"
+        "assert not {'torch', 'transformers', 'torchvision'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "glad" in done.stdout
