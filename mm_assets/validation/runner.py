@@ -34,7 +34,7 @@ def run_suite(
 
     An expectation's `severity` tells whether its failure stops the pipeline (`critical`, the
     default) or is only shown (`warning`); its `meta["advice"]`, or else its `notes`, says what to
-    do; its `description`, where given, replaces the text that Great Expectations makes for it.
+    do about it; its `description`, where given, replaces the text that Great Expectations makes for it.
 
     Args:
         name: The suite's name, the same in `dvc.yaml`, Dagster and the model card.
@@ -95,7 +95,7 @@ def _describe(outcome: ExpectationValidationResult, *, rows: int) -> Expectation
         observed=f"could not be evaluated: {raised}" if raised else _read_observed(outcome),
         unexpected=int(result.get("unexpected_count") or 0),
         evaluated=int(result.get("element_count", rows)) - int(result.get("missing_count") or 0),
-        advice=config.meta.get("advice") or " ".join(notes),
+        advice="" if outcome.success else config.meta.get("advice") or " ".join(notes),
     )
 
 
@@ -113,7 +113,7 @@ def _read_expected(outcome: ExpectationValidationResult) -> str:
     outcome.render()
     content = outcome.expectation_config.rendered_content[0].value
     if content.template is None:  # it has no text for, among others, UnexpectedRowsExpectation
-        return outcome.expectation_config.type.replace("_", " ").removeprefix("expect ")
+        return str(outcome.expectation_config.type).replace("_", " ").removeprefix("expect ")
     values = {name: _show(param["value"]) for name, param in (content.params or {}).items()}
     text = Template(content.template.removeprefix("$column ")).safe_substitute(values)
     return text[:1].lower() + text[1:].rstrip(".")

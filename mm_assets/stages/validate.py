@@ -1,0 +1,135 @@
+"""Stage `validate`: every row looked at once; bad rows go to quarantine with their reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mm_assets.contracts.report import StageReport, SuiteResult, Table
+from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.table import ID, read_table
+from mm_assets.validation.probing import probe_modality
+from mm_assets.validation.rows import (
+    drop_found,
+    find_bad_rows,
+    find_duplicates,
+    hash_contents,
+    join_findings,
+    name_samples,
+)
+from mm_assets.validation.samples import check_samples
+from mm_assets.validation.table import check_table
+
+if TYPE_CHECKING:
+    from mm_assets.stages.project import Project
+
+
+def validate(project: Project) -> StageReport:
+    """Sort the raw table's rows into valid samples and quarantine.
+
+    Writes under `artifacts/validated/`:
+        `samples.parquet`: one row per valid sample, in the raw table's order: ``id``, ``group``,
+        ``split`` (where given), modality keys, target keys.
+        `probes.parquet`: one row per present modality of a valid sample: ``id``, ``modality``,
+        ``content`` (hex SHA-256) and what was measured.
+        `quarantine.parquet`: one row per finding: ``row`` (from 1), ``id``, ``modality`` (null
+        where none is to blame), ``reason``, ``detail``. A row may have several.
+
+    Raises:
+        SourceError: The table is absent or unreadable.
+    """
+    config, workspace = project.config, project.workspace
+    raw = read_table(workspace.data / config.data.table)
+    well_formed = check_table(raw, config)
+    if well_formed.blocks:
+        _write(project, pd.DataFrame(), pd.DataFrame(), join_findings([]))
+        return StageReport(stage="validate", rows_in=len(raw), rows_out=0, suites=(well_formed,))
+
+    named = name_samples(raw, config)
+    probes, findings = _probe_all(project, named)
+    findings = join_findings([find_bad_rows(named, config), findings])
+    passed = drop_found(named, findings)
+    content = hash_contents(
+        pd.DataFrame({key: probe["content"].reindex(passed.index) for key, probe in probes.items()})
+    )
+    findings = join_findings([findings, find_duplicates(passed, content, list(config.targets))])
+    samples = drop_found(passed, findings)
+
+    kept = _stack_probes(probes, samples)
+    lost = len(raw) - len(samples)
+    _write(project, samples, kept, findings)
+    valid = check_samples(samples, kept, config, quarantined_share=lost / len(raw))
+    return _report(
+        project, rows_in=len(raw), samples=samples, findings=findings, suites=(well_formed, valid)
+    )
+
+
+def _probe_all(
+    project: Project, named: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Probe every modality; a modality without one usable cell still has a `content` column."""
+    probes, findings = {}, []
+    for key, modality in project.modalities.items():
+        probes[key], bad = probe_modality(
+            named,
+            key,
+            modality,
+            project.workspace.data,
+            threads=project.config.compute.threads,
+        )
+        findings.append(bad)
+    return probes, join_findings(findings)
+
+
+def _stack_probes(probes: dict[str, pd.DataFrame], samples: pd.DataFrame) -> pd.DataFrame:
+    """Put the measurements of kept samples below each other, modality by modality."""
+    parts = []
+    for key, probe in probes.items():
+        kept = probe.loc[probe.index.intersection(samples.index)]
+        kept.insert(0, ID, samples.loc[kept.index, ID])
+        kept.insert(1, "modality", key)
+        parts.append(kept)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _write(
+    project: Project, samples: pd.DataFrame, probes: pd.DataFrame, findings: pd.DataFrame
+) -> None:
+    with atomic_folder(project.workspace.validated) as folder:
+        samples.to_parquet(folder / "samples.parquet", index=False)
+        probes.to_parquet(folder / "probes.parquet", index=False)
+        findings.to_parquet(folder / "quarantine.parquet", index=False)
+
+
+def _report(
+    project: Project,
+    *,
+    rows_in: int,
+    samples: pd.DataFrame,
+    findings: pd.DataFrame,
+    suites: tuple[SuiteResult, ...],
+) -> StageReport:
+    quarantined = rows_in - len(samples)
+    reasons = findings.groupby("reason").agg(
+        rows=("row", "nunique"), example=("id", "first"), detail=("detail", "first")
+    )
+    reasons = reasons.fillna({"example": ""}).sort_values("rows", ascending=False, kind="stable")
+    return StageReport(
+        stage="validate",
+        rows_in=rows_in,
+        rows_out=len(samples),
+        metrics={
+            "quarantined": quarantined,
+            "quarantined_share": round(quarantined / rows_in, 6),
+            **{f"{key}_missing": int(samples[key].isna().sum()) for key in project.modalities},
+        },
+        suites=suites,
+        tables=(
+            Table(
+                title="Quarantined rows by reason",
+                columns=("reason", "rows", "example", "detail"),
+                rows=tuple(reasons.reset_index().itertuples(index=False, name=None)),
+            ),
+        ),
+    )

@@ -1,0 +1,197 @@
+"""Rules that each row of the sample table keeps, all but those that need a medium to be opened.
+
+A rule returns findings: a frame with columns ``row`` (counted from 1, without the header), ``id``,
+``modality`` (null where none is to blame), ``reason`` (a stable code) and ``detail`` (a sentence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mm_assets.contracts.config import SPLITS, Config, TargetConfig
+from mm_assets.data.table import GROUP, ID, SPLIT
+
+FINDING_COLUMNS = ("row", "id", "modality", "reason", "detail")
+
+
+def name_samples(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Give the raw table's columns the names that `params.yaml` gives them.
+
+    Args:
+        frame: The raw table, index 0..n-1.
+        config: Names the columns.
+
+    Returns:
+        Same rows and index; columns ``id``, ``group`` (the id where none is configured), ``split``
+        (where given), modality keys as they stand, target keys as text. Null stays null.
+    """
+    samples = pd.DataFrame({ID: as_text(frame[config.data.id])})
+    samples[GROUP] = as_text(frame[config.data.group]) if config.data.group else samples[ID]
+    if config.data.split:
+        samples[SPLIT] = as_text(frame[config.data.split])
+    for key, modality in config.modalities.items():
+        samples[key] = frame[modality.column]
+    for key, target in config.targets.items():
+        samples[key] = as_text(frame[target.column])
+    return samples
+
+
+def as_text(values: pd.Series) -> pd.Series:
+    """Write values as text: 7 and 7.0 both as ``7`` (a null makes pandas read integers as floats)."""
+    return values.convert_dtypes().astype("str").where(values.notna(), None)
+
+
+def find_bad_rows(samples: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Find rows whose id, group, split or labels are unusable, or that have no modality.
+
+    Args:
+        samples: From `name_samples`.
+        config: Classes and modalities.
+
+    Returns:
+        Findings; a row may have several.
+    """
+    findings = [_find_ids(samples), _find_groups(samples)]
+    if SPLIT in samples:
+        findings += [_find_splits(samples), _find_straddling_groups(samples)]
+    findings += [_find_labels(samples, key, target) for key, target in config.targets.items()]
+    empty = samples[list(config.modalities)].isna().all(axis=1)
+    findings.append(report(samples, empty, "no_modality", "every modality is missing"))
+    return join_findings(findings)
+
+
+def find_duplicates(
+    samples: pd.DataFrame, content: pd.Series, targets: Sequence[str]
+) -> pd.DataFrame:
+    """Find rows with equal content: of those that agree the first stays, else none does.
+
+    A null label contradicts nothing.
+
+    Args:
+        samples: The rows that passed every other rule.
+        content: One text per row of `samples`, equal for rows with equal content.
+        targets: Target keys.
+
+    Returns:
+        Findings.
+    """
+    by_content = samples[list(targets)].groupby(content)
+    contradicted = content.map(by_content.nunique().gt(1).any(axis=1)).astype(bool)
+    first = pd.Series(samples[ID], index=samples.index).groupby(content).transform("first")
+    contradiction = "has the same content as " + first + ", yet another label"
+    # The first of its kind cannot name itself.
+    contradiction = contradiction.mask(
+        first == samples[ID], "later rows repeat it, labelled otherwise"
+    )
+    return join_findings(
+        [
+            report(samples, contradicted, "label_contradicted", contradiction),
+            report(
+                samples,
+                content.duplicated() & ~contradicted,
+                "content_duplicated",
+                "has the same content as " + first,
+            ),
+        ]
+    )
+
+
+def hash_contents(contents: pd.DataFrame) -> pd.Series:
+    """Join the content hashes of a sample's modalities into one text.
+
+    Args:
+        contents: One row per sample, one column per modality; null where it is missing.
+
+    Returns:
+        One text per row, equal for samples with equal content.
+    """
+    filled = contents.fillna("-")
+    return filled.iloc[:, 0].str.cat(filled.iloc[:, 1:], sep=" ")
+
+
+def report(
+    samples: pd.DataFrame,
+    bad: pd.Series | np.ndarray,
+    reason: str | pd.Series,
+    detail: str | pd.Series,
+    *,
+    modality: str | None = None,
+) -> pd.DataFrame:
+    """Make one finding for each row that `bad` marks.
+
+    Args:
+        samples: With column ``id`` and the raw table's index.
+        bad: bool per row.
+        reason: A stable code, the same or one per row.
+        detail: One sentence, likewise.
+        modality: The modality to blame.
+
+    Returns:
+        Findings, in the order of the rows.
+    """
+    rows = samples.index[bad]
+    return pd.DataFrame(
+        {
+            "row": rows + 1,
+            "id": samples.loc[rows, ID],
+            "modality": pd.Series(modality, index=rows, dtype="str"),
+            "reason": reason[rows] if isinstance(reason, pd.Series) else reason,
+            "detail": detail[rows] if isinstance(detail, pd.Series) else detail,
+        },
+        columns=FINDING_COLUMNS,
+    )
+
+
+def join_findings(findings: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put findings of several rules in the order of the rows; within a row, of the rules."""
+    types = {"row": "int64", "id": "str", "modality": "str", "reason": "str", "detail": "str"}
+    joined = pd.concat([pd.DataFrame(columns=FINDING_COLUMNS).astype(types), *findings])
+    return joined.astype(types).sort_values("row", kind="stable", ignore_index=True)
+
+
+def drop_found(samples: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the rows that findings name."""
+    return samples[~samples.index.isin(findings["row"] - 1)]
+
+
+def _find_ids(samples: pd.DataFrame) -> pd.DataFrame:
+    ids = samples[ID]
+    missing = ids.isna() | (ids.str.strip() == "")
+    first = pd.Series(samples.index + 1, index=samples.index).groupby(ids).transform("first")
+    repeats = "repeats the id of row " + first.astype("Int64").astype("str")
+    return join_findings(
+        [
+            report(samples, missing, "id_missing", "the id is empty"),
+            report(samples, ids.duplicated() & ~missing, "id_duplicated", repeats),
+        ]
+    )
+
+
+def _find_groups(samples: pd.DataFrame) -> pd.DataFrame:
+    missing = samples[GROUP].isna() & samples[ID].notna()
+    return report(
+        samples, missing, "group_missing", "without a group it could fall on both sides of a split"
+    )
+
+
+def _find_splits(samples: pd.DataFrame) -> pd.DataFrame:
+    splits = samples[SPLIT]
+    detail = "must be " + ", ".join(SPLITS) + ", got " + splits.fillna("null")
+    return report(samples, ~splits.isin(SPLITS), "split_unknown", detail)
+
+
+def _find_straddling_groups(samples: pd.DataFrame) -> pd.DataFrame:
+    known = samples[SPLIT].where(samples[SPLIT].isin(SPLITS))
+    straddles = known.groupby(samples[GROUP]).transform("nunique").gt(1)
+    detail = "group " + samples[GROUP] + " has rows in more than one split"
+    return report(samples, straddles, "group_in_two_splits", detail)
+
+
+def _find_labels(samples: pd.DataFrame, key: str, target: TargetConfig) -> pd.DataFrame:
+    labels = samples[key]
+    known = labels.isin(target.classes) if target.classes else labels.str.strip() != ""
+    detail = f"{key} must be one of its classes, got '" + labels + "'"
+    return report(samples, labels.notna() & ~known, "label_unknown", detail)
