@@ -1,0 +1,134 @@
+"""Exactly one of several classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from mm_assets.contracts.config import TargetConfig
+from mm_assets.contracts.errors import DataContractError, TrainingError
+from mm_assets.targets.base import Target
+
+UNKNOWN = -1  # the number of a null label
+
+
+class Multiclass(Target):
+    """Softmax over classes; tallies are the confusion matrix, rows the truth, flattened."""
+
+    kind: ClassVar[str] = "multiclass"
+    headline: ClassVar[str] = "accuracy"
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+
+    @classmethod
+    def fit(cls, labels: pd.Series, config: TargetConfig, *, where: str) -> Multiclass:
+        """Take the configured classes, or else the training labels' distinct values, sorted.
+
+        Raises:
+            TrainingError: Fewer than two classes, or a class without any training row.
+        """
+        seen = {str(label) for label in labels.dropna().unique()}
+        classes = tuple(config.classes or sorted(seen))
+        if len(classes) < 2:
+            raise TrainingError(
+                f"target {where!r} needs at least 2 classes, got {len(classes)} "
+                f"({', '.join(classes) or 'no label at all'}) in the training rows; add labelled "
+                "rows or take the target out of params.yaml"
+            )
+        if absent := [name for name in classes if name not in seen]:
+            raise TrainingError(
+                f"target {where!r} has no training row of class {', '.join(absent)}; add such rows "
+                f"or take the class out of `targets.{where}.classes` in params.yaml"
+            )
+        return cls(classes)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Multiclass:
+        """Build the target again from its `state`."""
+        return cls(tuple(state["classes"]))
+
+    def state(self) -> dict[str, Any]:
+        """Give the classes in their order."""
+        return {"classes": list(self.classes)}
+
+    def encode(self, labels: pd.Series, *, where: str) -> Int[np.ndarray, " row"]:
+        """Number the classes from 0 in their order; null becomes -1.
+
+        Raises:
+            DataContractError: A label is none of the classes; names it.
+        """
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        found = labels.astype(object).map(
+            lambda label: UNKNOWN if pd.isna(label) else numbers.get(str(label))
+        )
+        if found.isna().any():
+            stranger = labels[found.isna()].iloc[0]
+            raise DataContractError(
+                f"target {where!r} needs one of {', '.join(self.classes)}, got {stranger!r}; the "
+                "validate stage quarantines such rows: run `dvc repro`"
+            )
+        return found.to_numpy(dtype=np.int64)
+
+    def is_known(self, labels: Shaped[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
+        """Tell which labels are not null."""
+        known: np.ndarray = labels != UNKNOWN
+        return known
+
+    def head(self, dim: int) -> nn.Module:
+        """Make a linear layer to one logit per class."""
+        return nn.Linear(dim, len(self.classes))
+
+    def loss(
+        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats over rows with a label; 0 (with a gradient) without any."""
+        total = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
+        return total / (labels != UNKNOWN).sum().clamp(min=1)
+
+    def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch output"]:
+        """Softmax."""
+        return torch.softmax(logits, dim=1)
+
+    def constant(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " output"]:
+        """Give the classes' frequencies; its largest is the majority class."""
+        counts = np.bincount(labels[self.is_known(labels)], minlength=len(self.classes))
+        shares: np.ndarray = counts / counts.sum()
+        return shares
+
+    def tally(
+        self,
+        labels: Shaped[np.ndarray, " row"],
+        probabilities: Float[np.ndarray, "row output"],
+    ) -> Int[np.ndarray, "row tally"]:
+        """Mark each row's cell of the confusion matrix."""
+        cells = labels * len(self.classes) + probabilities.argmax(axis=1)
+        tallies: np.ndarray = cells[:, None] == np.arange(len(self.classes) ** 2)
+        return tallies.astype(np.int64)
+
+    def metrics(
+        self, tallies: Shaped[np.ndarray, "*resamples tally"]
+    ) -> dict[str, Float[np.ndarray, "*resamples"]]:
+        """Compute accuracy and macro F1.
+
+        A class that is neither present nor predicted has no F1 and is left out of the mean, as
+        `sklearn.metrics.f1_score` does when its labels are not given.
+        """
+        count = len(self.classes)
+        confusion = tallies.reshape(*tallies.shape[:-1], count, count)
+        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+        sizes = confusion.sum(axis=-1) + confusion.sum(axis=-2)  # true + predicted, by class
+        f1 = np.divide(2 * hits, sizes, out=np.full(hits.shape, np.nan), where=sizes > 0)
+        return {
+            "accuracy": hits.sum(axis=-1) / confusion.sum(axis=(-2, -1)),
+            "macro_f1": np.nanmean(f1, axis=-1),
+        }
+
+
+TARGET = Multiclass

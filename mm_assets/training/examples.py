@@ -1,0 +1,88 @@
+"""Rows as tensors: vectors of every modality, which of them are present, and encoded labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Shaped
+from torch import Tensor
+
+from mm_assets.contracts.errors import DataContractError
+from mm_assets.data.vectors import Embeddings, align_vectors
+from mm_assets.targets.base import Target
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows in memory.
+
+    Attributes:
+        vectors: float32 (row, dim) by modality; rows without the modality may hold anything.
+        presence: bool (row, modality), in the order of `vectors`.
+        labels: (row,) by target, as `Target.encode` gives them.
+    """
+
+    vectors: dict[str, Tensor]
+    presence: Bool[Tensor, "row modality"]
+    labels: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+    def take(self, rows: Shaped[Tensor, " chosen"]) -> Examples:
+        """Choose rows by their numbers or by a mask."""
+        return Examples(
+            {name: matrix[rows] for name, matrix in self.vectors.items()},
+            self.presence[rows],
+            {name: labels[rows] for name, labels in self.labels.items()},
+        )
+
+    def offer(self, *names: str) -> Examples:
+        """Keep the rows that have every named modality, and hide their other modalities."""
+        shown = torch.tensor([name in names for name in self.vectors])
+        chosen = self.take(self.presence[:, shown].all(dim=1))
+        return Examples(chosen.vectors, shown.expand(len(chosen), -1), chosen.labels)
+
+    def to(self, device: torch.device) -> Examples:
+        """Move everything to a device."""
+        return Examples(
+            {name: matrix.to(device) for name, matrix in self.vectors.items()},
+            self.presence.to(device),
+            {name: labels.to(device) for name, labels in self.labels.items()},
+        )
+
+
+def gather_examples(
+    rows: pd.DataFrame, embeddings: Mapping[str, Embeddings], targets: Mapping[str, Target]
+) -> Examples:
+    """Bring vectors and labels together, in the order of the rows.
+
+    Args:
+        rows: Of `read_augmented`.
+        embeddings: By modality, in the model's order.
+        targets: By name, which is also the label's column.
+
+    Raises:
+        DataContractError: A row has no vector of any modality, or a label is not a class.
+    """
+    aligned = {name: align_vectors(found, rows) for name, found in embeddings.items()}
+    presence = torch.stack(
+        [torch.from_numpy(present) for _, present in aligned.values()], dim=1
+    )  # (row, modality)
+    if not presence.any(dim=1).all():
+        bare = rows.loc[~presence.any(dim=1).numpy(), "id"].iloc[0]
+        raise DataContractError(
+            f"every row needs a vector of at least one modality ({', '.join(aligned)}), but row "
+            f"{bare!r} has none; run the embed stages again: `dvc repro`"
+        )
+    return Examples(
+        {name: torch.from_numpy(matrix) for name, (matrix, _) in aligned.items()},
+        presence,
+        {
+            name: torch.from_numpy(target.encode(rows[name], where=name))
+            for name, target in targets.items()
+        },
+    )

@@ -1,0 +1,225 @@
+"""AdamW with modality dropout and early stopping, on vectors in memory."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mm_assets.contracts.config import TrainConfig
+from mm_assets.contracts.errors import TrainingError
+from mm_assets.data.progress import show_progress
+from mm_assets.training.calibration import fit_temperature
+from mm_assets.training.examples import Examples
+from mm_assets.training.model import FusionModel, Logits
+
+SCORED_ROWS = 8192  # rows per batch where no gradient is needed
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One point of the learning curves; losses in nats, summed over weighted targets."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+
+
+def train_model(
+    model: FusionModel,
+    train: Examples,
+    validation: Examples,
+    *,
+    config: TrainConfig,
+    weights: Mapping[str, float],
+    seed: int,
+    device: torch.device | None = None,
+) -> list[Epoch]:
+    """Train in place, keep the weights of the best epoch, then calibrate on validation rows.
+
+    The validation loss is the mean over `views`: each row as it is, and each modality alone. The
+    model is so stopped, and calibrated, for every subset it will meet rather than for complete
+    rows only.
+
+    Args:
+        model: Untrained; its standardisation is fitted here, on `train`.
+        train: Training rows and their copies.
+        validation: Validation rows.
+        config: The `train` section of `params.yaml`.
+        weights: Of each target in the loss.
+        seed: Decides the order of rows, modality dropout and dropout; equal seeds give equal
+            models on one machine with one number of threads.
+        device: Where the network is trained; the rows stay where they are.
+
+    Returns:
+        One point per epoch; the kept one has the lowest validation loss.
+
+    Raises:
+        TrainingError: There are no rows, or the loss is no longer finite.
+    """
+    for name, rows in (("training", train), ("validation", validation)):
+        if not len(rows):
+            raise TrainingError(
+                f"training needs at least 1 {name} row, got 0; change `split` in params.yaml or "
+                "add groups of rows"
+            )
+    device = device or torch.device("cpu")
+    model.fit_standardization(train.vectors, train.presence)
+    model.to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    curve: list[Epoch] = []
+    best, best_state = math.inf, copy.deepcopy(model.state_dict())
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for epoch in show_progress(range(1, config.epochs + 1), title="train", unit="epoch"):
+            train_loss = _run_epoch(model, optimizer, train, config, weights, device, epoch)
+            validation_loss = score_views(model, validation, weights, device)
+            curve.append(Epoch(epoch, train_loss, validation_loss))
+            if validation_loss < best:
+                best, best_state = validation_loss, copy.deepcopy(model.state_dict())
+            if epoch - min(curve, key=lambda e: e.validation_loss).epoch >= config.patience:
+                break
+    model.load_state_dict(best_state)
+    model.to("cpu").eval()
+    calibrate(model, validation)
+    return curve
+
+
+def calibrate(model: FusionModel, validation: Examples) -> None:
+    """Set every target's temperature from all `views` of the validation rows."""
+    scored = [(predict_logits(model, view), view.labels) for view in views(validation).values()]
+    for index, (name, target) in enumerate(model.targets.items()):
+        logits = torch.cat([found[name] for found, _ in scored])
+        labels = torch.cat([known[name] for _, known in scored])
+        model.temperature[index] = fit_temperature(logits, labels, target)
+
+
+def views(rows: Examples) -> dict[str, Examples]:
+    """Show rows as they are, and by each modality alone where it is present and another is too."""
+    names = list(rows.vectors)
+    alone = {name: rows.offer(name) for name in names} if len(names) > 1 else {}
+    return {"as_given": rows} | {name: view for name, view in alone.items() if len(view)}
+
+
+def score_views(
+    model: FusionModel,
+    rows: Examples,
+    weights: Mapping[str, float],
+    device: torch.device | None = None,
+) -> float:
+    """Mean over `views` of the weighted sum of the targets' losses, in nats."""
+    losses = [
+        sum_losses(model, predict_logits(model, view, device), view.labels, weights).item()
+        for view in views(rows).values()
+    ]
+    return sum(losses) / len(losses)
+
+
+def sum_losses(
+    model: FusionModel, logits: Logits, labels: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
+    """Weighted sum of the targets' losses."""
+    losses = [
+        weights[name] * target.loss(logits[name], labels[name])
+        for name, target in model.targets.items()
+    ]
+    return torch.stack(losses).sum()
+
+
+def predict_logits(
+    model: FusionModel, rows: Examples, device: torch.device | None = None
+) -> Logits:
+    """Score rows in evaluation mode, batch by batch; logits on the CPU."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            model(batch.vectors, batch.presence)
+            for batch in _batches(rows, torch.arange(len(rows)), SCORED_ROWS, device)
+        ]
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in model.targets}
+
+
+def drop_modalities(
+    presence: Bool[Tensor, "batch modality"], share: float
+) -> Bool[Tensor, "batch modality"]:
+    """Hide present modalities at random, never all that a row has.
+
+    Args:
+        presence: Which modalities each row has.
+        share: Probability that one is hidden.
+
+    Returns:
+        The modalities still shown; where all of a row's would be hidden, one of them is kept, each
+        with equal probability.
+    """
+    draws = torch.rand(presence.shape, device=presence.device)
+    shown = presence & (draws >= share)
+    last = torch.where(presence, draws, -1.0).argmax(dim=1)  # uniform among those present
+    spared = presence & torch.nn.functional.one_hot(last, presence.shape[1]).bool()
+    return torch.where(shown.any(dim=1, keepdim=True), shown, spared)
+
+
+def _run_epoch(
+    model: FusionModel,
+    optimizer: torch.optim.Optimizer,
+    rows: Examples,
+    config: TrainConfig,
+    weights: Mapping[str, float],
+    device: torch.device,
+    epoch: int,
+) -> float:
+    """Take one step per batch; returns the mean loss over rows.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    model.train()
+    total = 0.0
+    order = torch.randperm(len(rows))
+    for number, batch in enumerate(_batches(rows, order, config.batch_size, device)):
+        presence = drop_modalities(batch.presence, config.modality_dropout)
+        members = model.member_logits(batch.vectors, presence)
+        losses = [sum_losses(model, logits, batch.labels, weights) for logits in members]
+        loss = torch.stack(losses).mean()
+        if not torch.isfinite(loss):
+            raise TrainingError(_explain_divergence(rows, loss.item(), epoch, number))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        total += loss.item() * len(batch)
+    return total / len(rows)
+
+
+def _batches(
+    rows: Examples, order: Tensor, size: int, device: torch.device | None
+) -> Iterator[Examples]:
+    """Walk through rows in an order, moving each batch to the device."""
+    for chosen in torch.split(order, size):
+        batch = rows.take(chosen)
+        yield batch.to(device) if device else batch
+
+
+def _explain_divergence(rows: Examples, loss: float, epoch: int, number: int) -> str:
+    """Name the batch, and the modality whose vectors are not finite, if that is the cause.
+
+    All rows are looked at: one vector that is not finite spoils the standardisation of the others.
+    """
+    where = f"training stopped at epoch {epoch}, batch {number}: the loss is {loss}"
+    for index, (name, matrix) in enumerate(rows.vectors.items()):
+        bad = ~torch.isfinite(matrix[rows.presence[:, index]]).all(dim=1)
+        if bad.any():
+            return (
+                f"{where}, because {int(bad.sum())} of the {name!r} vectors are not finite; run "
+                f"`dvc repro -f embed@{name}` and look at its checks"
+            )
+    return (
+        f"{where}, although the vectors of {', '.join(rows.vectors)} are finite; lower "
+        "`train.learning_rate` in params.yaml"
+    )

@@ -1,0 +1,252 @@
+"""The fusion model: vectors of any subset of modalities in, every target's logits out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mm_assets.contracts.config import FusionConfig
+from mm_assets.contracts.errors import StageError
+from mm_assets.data.atomic import write_json
+from mm_assets.fusion.base import build_fusion
+from mm_assets.targets.base import Target, find_target
+
+MODEL_VERSION = 1
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+Vectors = Mapping[str, Float[Tensor, "batch _"]]
+Logits = dict[str, Float[Tensor, "batch _"]]
+
+
+class Standardize(nn.Module):
+    """Shifts and scales one modality's vectors by the training rows' statistics.
+
+    Args:
+        dim: Width of the vectors.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    @classmethod
+    def fit(cls, vectors: Float[Tensor, "row dim"]) -> Standardize:
+        """Take mean and standard deviation of the rows; a constant dimension keeps scale 1."""
+        std, mean = torch.std_mean(vectors, dim=0, correction=0)
+        # A constant column of float32 numbers can show a tiny spread; it must not be blown up.
+        constant = std <= 1e-6 * mean.abs().clamp(min=1e-6)
+        layer = cls(vectors.shape[1])
+        layer.mean.copy_(mean)
+        layer.scale.copy_(torch.where(constant, torch.ones_like(std), std))
+        return layer
+
+    def forward(
+        self, vectors: Float[Tensor, "batch dim"], present: Bool[Tensor, " batch"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Standardise present rows; absent ones become 0.
+
+        They are selected out here already, although the fusion does so too: a NaN that only the
+        fusion leaves out would still reach the gradient of the projection before it.
+        """
+        return (torch.where(present[:, None], vectors, self.mean) - self.mean) / self.scale
+
+
+class Member(nn.Module):
+    """One network of the ensemble: a projection per modality, the fusion, a head per target."""
+
+    def __init__(self, dims: list[int], targets: list[Target], config: FusionConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.projections = nn.ModuleList(nn.Linear(dim, config.dim) for dim in dims)
+        self.fusion = build_fusion(config, modalities=len(dims))
+        self.heads = nn.ModuleList(target.head(config.dim) for target in targets)
+
+    def forward(
+        self, vectors: list[Float[Tensor, "batch _"]], presence: Bool[Tensor, "batch modality"]
+    ) -> list[Float[Tensor, "batch _"]]:
+        """Give each target's logits from standardised vectors."""
+        projected = [
+            projection(self.dropout(matrix))
+            for projection, matrix in zip(self.projections, vectors, strict=True)
+        ]
+        fused = self.dropout(self.fusion(torch.stack(projected, dim=1), presence))
+        return [head(fused) for head in self.heads]
+
+
+class FusionModel(nn.Module):
+    """Answers for any subset of its modalities.
+
+    It averages the logits of `members` networks that differ in their initialisation, and divides
+    them by one temperature per target for calibrated probabilities.
+
+    Args:
+        encoders: Each modality's encoder as in `encoder.json`, `dim` among it; their order is the
+            order of `presence`.
+        targets: By name.
+        config: The `fusion` section of `params.yaml`.
+        members: How many networks.
+
+    Attributes:
+        modalities: Names in the order of `presence`.
+        temperature: By target, in their order; 1 until calibrated.
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Mapping[str, Any]],
+        targets: Mapping[str, Target],
+        config: FusionConfig,
+        *,
+        members: int = 1,
+    ) -> None:
+        super().__init__()
+        self.encoders = {name: dict(encoder) for name, encoder in encoders.items()}
+        self.targets = dict(targets)
+        self.config = config
+        dims = [int(encoder["dim"]) for encoder in encoders.values()]
+        self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
+        self.members = nn.ModuleList(
+            Member(dims, list(targets.values()), config) for _ in range(members)
+        )
+        self.register_buffer("temperature", torch.ones(len(targets)))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names in the order of `presence`."""
+        return tuple(self.encoders)
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """What each column of a target's probabilities stands for."""
+        return {name: target.classes for name, target in self.targets.items()}
+
+    def fit_standardization(self, vectors: Vectors, presence: Bool[Tensor, "row modality"]) -> None:
+        """Take the statistics of each modality's present vectors; called once, with training rows.
+
+        Raises:
+            StageError: A modality is present in no row.
+        """
+        for index, name in enumerate(self.modalities):
+            present = vectors[name][presence[:, index]]
+            if not len(present):
+                raise StageError(
+                    f"modality {name!r} needs at least 1 training row that has it, got 0; add such "
+                    "rows or take the modality out of params.yaml"
+                )
+            self.standardize[index] = Standardize.fit(present)
+
+    def member_logits(
+        self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]
+    ) -> list[Logits]:
+        """Give each member's logits; the loss is taken member by member."""
+        standardized = [
+            layer(vectors[name], presence[:, index])
+            for index, (name, layer) in enumerate(
+                zip(self.modalities, self.standardize, strict=True)
+            )
+        ]
+        return [
+            dict(zip(self.targets, member(standardized, presence), strict=True))
+            for member in self.members
+        ]
+
+    def forward(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
+        """Give each target's logits before calibration, the mean over members.
+
+        Args:
+            vectors: (batch, dim) by modality; rows without the modality may hold anything.
+            presence: Which modalities a row has.
+        """
+        found = self.member_logits(vectors, presence)
+        return {
+            name: torch.stack([one[name] for one in found]).mean(dim=0) for name in self.targets
+        }
+
+    def probabilities(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
+        """Give each target's calibrated probabilities; arguments as `forward`."""
+        logits = self(vectors, presence)
+        return {
+            name: target.probabilities(logits[name] / self.temperature[index])
+            for index, (name, target) in enumerate(self.targets.items())
+        }
+
+
+def save_model(model: FusionModel, folder: Path) -> None:
+    """Write `model.safetensors` and `config.json`, which is all that `load_model` needs.
+
+    Args:
+        model: On any device.
+        folder: An existing folder.
+    """
+    from safetensors.torch import save_file
+
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
+        folder / WEIGHTS_FILE,
+    )
+    write_json(
+        folder / CONFIG_FILE,
+        {
+            "schema_version": MODEL_VERSION,
+            # Lists, since the order counts and JSON's keys are written sorted.
+            "modalities": [{"name": n, "encoder": e} for n, e in model.encoders.items()],
+            "targets": [
+                {"name": name, "kind": target.kind, "state": target.state()}
+                for name, target in model.targets.items()
+            ],
+            "fusion": model.config.model_dump(mode="json"),
+            "members": len(model.members),
+        },
+    )
+
+
+def load_model(folder: Path) -> FusionModel:
+    """Read what `save_model` wrote.
+
+    Returns:
+        The model in evaluation mode on the CPU.
+
+    Raises:
+        StageError: The folder is absent or incomplete, of another schema version, or its weights
+            do not fit its configuration.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    again = "train it again: `dvc repro train`"
+    try:
+        stored = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS_FILE)
+    except FileNotFoundError as error:
+        raise StageError(f"no trained model in {folder} ({error}); {again}") from None
+    except (json.JSONDecodeError, SafetensorError) as error:
+        raise StageError(f"the trained model in {folder} is damaged ({error}); {again}") from None
+    if stored.get("schema_version") != MODEL_VERSION:
+        raise StageError(
+            f"the trained model in {folder} has schema version {stored.get('schema_version')}, this "
+            f"release reads {MODEL_VERSION}; {again}"
+        )
+    model = FusionModel(
+        {item["name"]: item["encoder"] for item in stored["modalities"]},
+        {t["name"]: find_target(t["kind"]).from_state(t["state"]) for t in stored["targets"]},
+        FusionConfig.model_validate(stored["fusion"]),
+        members=stored["members"],
+    )
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StageError(
+            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} beside it ({error}); {again}"
+        ) from None
+    return model.eval()
