@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
@@ -27,6 +28,11 @@ class Options(BaseModel):
 Value = TypeVar("Value")
 
 
+def digest_content(data: bytes) -> str:
+    """Digest what `Modality.read` gave, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
 class Modality(ABC, Generic[Value]):
     """One kind of input. `Value` is its decoded form (text, Pillow image, waveform, vector).
 
@@ -35,6 +41,7 @@ class Modality(ABC, Generic[Value]):
     """
 
     kind: ClassVar[str]
+    version: ClassVar[int]  # raised whenever decode, render or collate give other values
     is_file: ClassVar[bool]  # whether a cell is a path inside the data folder
     options_model: ClassVar[type[Options]]
     augment_model: ClassVar[type[Options]]
@@ -44,16 +51,28 @@ class Modality(ABC, Generic[Value]):
         self.augmentation = augment
 
     @abstractmethod
-    def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
-        """Look at one cell once: measurements for validation, and `content`, its SHA-256.
+    def read(self, cell: object, folder: Path) -> bytes:
+        """Give the bytes of one cell: its identity (by SHA-256) and, by their number, its size.
 
         Args:
             cell: The table's cell, not null.
             folder: The data folder; no path may lead outside it.
 
+        Raises:
+            BadSampleError: The cell is of the wrong type, or its file cannot be read.
+        """
+
+    @abstractmethod
+    def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
+        """Look at one cell once: measurements for validation, and `content`, its SHA-256.
+
+        Args:
+            cell: The table's cell, not null.
+            folder: The data folder.
+
         Returns:
             Flat measurements with units in their names (`width_px`, `duration_s`) and `content`
-            (hex SHA-256 of the bytes that were given).
+            (hex SHA-256 of `read`).
 
         Raises:
             BadSampleError: The cell cannot be used; with a stable reason code.
@@ -82,8 +101,8 @@ class Modality(ABC, Generic[Value]):
         Args:
             values: Decoded values, at least one.
             inputs: What the encoder needs, from `Encoder.inputs()`: an image's `size_px`, a
-                waveform's `rate_hz` and `max_s`, a text's `tokenizer` and `max_tokens`, a
-                vector's `dim`.
+                waveform's `rate_hz` and `max_s`, a text's `tokenizer` and `max_tokens`; nothing
+                for a vector.
 
         Returns:
             Arrays whose first axis is the batch, in the order of the encoder network's arguments.
