@@ -1,1 +1,5 @@
 """`dvc.yaml` as Dagster assets and checks."""
+
+from orchestration.components.dvc_pipeline import DvcPipeline
+
+__all__ = ["DvcPipeline"]

@@ -1,1 +1,1 @@
-"""The component's YAML, schedules, sensors and actions."""
+"""The component's YAML, schedules, sensors, actions."""

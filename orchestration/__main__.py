@@ -1,0 +1,94 @@
+"""`python -m orchestration`: the whole graph in this process; with `ui`, the web UI and daemon."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+import dagster as dg
+
+from mm_assets.contracts.errors import MMAssetsError
+from mm_assets.contracts.workspace import Workspace
+from orchestration.dvc_stages import project_root
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--select", help="Dagster's asset selection, such as +fusion_model.")
+@click.pass_context
+def main(context: click.Context, select: str | None) -> None:
+    """Materialize the asset graph here and now; what is up to date is skipped."""
+    prepare_home()
+    if context.invoked_subcommand is None:
+        sys.exit(materialize(select))
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+def ui(port: int) -> None:
+    """Serve the web UI on 127.0.0.1, with the daemon that runs schedules and sensors."""
+    os.chdir(Path(__file__).parents[1])  # where pyproject.toml names the definitions
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, command)
+
+
+def prepare_home() -> Path:
+    """Make the folder in which Dagster keeps runs and events: `DAGSTER_HOME`, else `.dagster/`."""
+    home = Path(os.environ.get("DAGSTER_HOME") or project_root() / ".dagster").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(home)  # for the processes that we start
+    if not (home / "dagster.yaml").exists():
+        shutil.copy(Path(__file__).with_name("dagster.yaml"), home)
+    return home
+
+
+def materialize(select: str | None) -> int:
+    """Materialize the selected assets one after another and say how it went.
+
+    Returns:
+        The exit status: 0 when every selected asset is up to date, else 1.
+    """
+    from orchestration.definitions import defs
+
+    try:
+        job = defs().resolve_job_def("retrain")
+        selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
+        chosen = selection.resolve(job.asset_layer.asset_graph)
+    except (MMAssetsError, dg.DagsterError) as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        return 1
+    with dg.DagsterInstance.get() as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=sorted(chosen),
+            raise_on_error=False,
+            run_config={"loggers": {"compact": {}}},
+        )
+    if not result.success:
+        click.secho(explain_failures(result), fg="red", err=True)
+        return 1
+    if select is None and importlib.util.find_spec("mm_assets.stages.summary"):
+        from mm_assets.stages.summary import write_summary
+
+        click.echo(write_summary(Workspace(project_root())))
+    return 0
+
+
+def explain_failures(result: dg.ExecuteInProcessResult) -> str:
+    """Name each asset that failed and its reason."""
+    blocks = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            reason = data.user_failure_data and data.user_failure_data.description
+            blocks.append(f"{event.step_key} failed\n{reason or data.error_display_string}")
+    skipped = [event.step_key for event in result.all_events if event.is_step_skipped]
+    tail = f"not run, since they depend on it: {', '.join(map(str, skipped))}\n" if skipped else ""
+    return "\n".join(
+        ["", *blocks, tail + "Finished assets are kept: run the same command again once mended."]
+    )
+
+
+if __name__ == "__main__":
+    main()

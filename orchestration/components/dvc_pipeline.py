@@ -1,0 +1,89 @@
+"""The component that makes one asset of every stage of `dvc.yaml`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from mm_assets.contracts.report import StageReport, read_report, summarize_failures
+from orchestration.components.events import check_results, describe
+from orchestration.dvc_runner import StageFailedError, run_stage
+from orchestration.dvc_stages import Stage, project_root, read_stages
+
+
+class DvcPipeline(dg.Component):
+    """One asset per stage instance of `dvc.yaml`, and one per `.dvc` file.
+
+    `desc` becomes the description; `meta.dagster` may give `asset`, `group`, `kinds`, `owners` and
+    `checks` (the suites in the stage's report). Assets depend on each other as outs and deps do.
+    """
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Read the pipeline of `project_root()` anew."""
+        root = project_root()
+        stages = read_stages(root)
+        return dg.Definitions(assets=[build_asset(root, stage, stages) for stage in stages])
+
+
+def build_asset(root: Path, stage: Stage, stages: list[Stage]) -> dg.AssetsDefinition:
+    """Make the asset whose materialization runs `stage` through DVC."""
+
+    @dg.asset(
+        key=stage.asset,
+        deps=[other.asset for other in stages if other is not stage and other.feeds(stage)],
+        description=f"{stage.description}\n\n`dvc repro {stage.target}`",
+        group_name=stage.meta.group,
+        kinds=set(stage.meta.kinds),
+        owners=stage.meta.owners,
+        code_version=stage.definition,
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=stage.asset, blocking=True) for name in stage.meta.checks
+        ],
+    )
+    def run(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def] # noqa: ANN202 - Dagster would read it
+        yield from materialize(root, stage, context.log.info)
+
+    return run
+
+
+def materialize(
+    root: Path, stage: Stage, log: Callable[[str], None]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    """Run a stage if it is stale, and tell what its report says.
+
+    Raises:
+        dagster.Failure: The stage failed; named are the expectations, or its last output.
+    """
+    before = _stamp(root, stage)
+    try:
+        record = run_stage(root, stage, log)
+    except StageFailedError as error:
+        report = _read_fresh_report(root, stage, before)
+        if report is None or not report.blocks:
+            raise dg.Failure(str(error)) from None
+        yield from check_results(stage, report)
+        metadata = describe(root, stage, None, report)
+        raise dg.Failure(summarize_failures(report), metadata=metadata) from None
+    report = read_report(record.report) if record.report else None
+    yield dg.MaterializeResult(
+        metadata=describe(root, stage, record, report),
+        check_results=check_results(stage, report) if report else [],
+        data_version=dg.DataVersion(record.version) if record.version else None,
+    )
+
+
+def _stamp(root: Path, stage: Stage) -> tuple[int, int] | None:
+    """Tell one version of a report's file from the next."""
+    if stage.report is None or not (root / stage.report).exists():
+        return None
+    stat = (root / stage.report).stat()
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def _read_fresh_report(
+    root: Path, stage: Stage, before: tuple[int, int] | None
+) -> StageReport | None:
+    """Read the report that this run wrote, and none that an earlier one left."""
+    if stage.report is None or _stamp(root, stage) in (None, before):
+        return None
+    return read_report(root / stage.report)

@@ -1,0 +1,92 @@
+"""A stage's report as Dagster sees it: metadata, checks, versions."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mm_assets.contracts.errors import StageError
+from mm_assets.contracts.report import ExpectationResult, Plot, StageReport, SuiteResult, Table
+from orchestration.dvc_stages import Record, Stage
+
+MAX_PLOT_BYTES = 500_000  # every event is kept in Dagster's database
+IMAGE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+
+
+def describe(
+    root: Path, stage: Stage, record: Record | None, report: StageReport | None
+) -> dict[str, Any]:
+    """Make an asset's metadata: rows, metrics, tables, plots, and where its files are."""
+    found: dict[str, Any] = {f"out: {out}": dg.MetadataValue.path(root / out) for out in stage.outs}
+    for page in [page for out in stage.outs for page in sorted((root / out).glob("*.html"))]:
+        found[f"page: {page.stem}"] = dg.MetadataValue.path(page)
+    if record is not None:
+        found |= record.size
+    if report is not None:
+        found |= {"rows_in": report.rows_in, "dagster/row_count": report.rows_out}
+        found |= report.metrics
+        found |= {table.title: _show_table(table) for table in report.tables}
+        found |= {plot.title: _show_plot(root, plot) for plot in report.plots}
+    return found
+
+
+def check_results(stage: Stage, report: StageReport) -> list[dg.AssetCheckResult]:
+    """Make one check result per suite, with its expectations as a table.
+
+    Raises:
+        StageError: The suites that ran are not the checks that `dvc.yaml` names. A stage that
+            stopped at a suite may lack those after it.
+    """
+    declared, ran = set(stage.meta.checks), {suite.name for suite in report.suites}
+    if ran - declared or (declared - ran and not report.blocks):
+        raise StageError(
+            f"dvc.yaml names the checks {sorted(declared)} for stage {stage.target!r}, but its "
+            f"report has the suites {sorted(ran)}; make `meta.dagster.checks` equal to them"
+        )
+    return [
+        dg.AssetCheckResult(
+            asset_key=dg.AssetKey(stage.asset),
+            check_name=suite.name,
+            passed=suite.passed,
+            severity=dg.AssetCheckSeverity.ERROR if suite.blocks else dg.AssetCheckSeverity.WARN,
+            description=suite.description or None,
+            metadata={
+                "results": _show_suite(suite),
+                "evaluated": len(suite.results),
+                "failed": len(suite.failed),
+            },
+        )
+        for suite in report.suites
+    ]
+
+
+def _show_suite(suite: SuiteResult) -> dg.TableMetadataValue:
+    columns = list(ExpectationResult.model_fields)
+    return _make_table(
+        columns, [[result.model_dump()[column] for column in columns] for result in suite.results]
+    )
+
+
+def _show_table(table: Table) -> dg.TableMetadataValue:
+    return _make_table(list(table.columns), [list(row) for row in table.rows])
+
+
+def _make_table(columns: list[str], rows: list[list[Any]]) -> dg.TableMetadataValue:
+    """Make a table whose columns are known even when it has no rows."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(column, "any") for column in columns]),
+    )
+
+
+def _show_plot(root: Path, plot: Plot) -> dg.MetadataValue[Any]:
+    """Show a picture inside the page; a path alone where that is impossible or too large."""
+    file = root / plot.path
+    kind = IMAGE_TYPES.get(file.suffix.lower())
+    if kind is None or not file.is_file() or file.stat().st_size > MAX_PLOT_BYTES:
+        return dg.MetadataValue.path(file)
+    data = base64.b64encode(file.read_bytes()).decode()
+    return dg.MetadataValue.md(f"![{plot.title}](data:{kind};base64,{data})")

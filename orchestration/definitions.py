@@ -1,0 +1,21 @@
+"""What Dagster loads. Importing this reads nothing; calling `defs` does."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.console import compact_logger
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Gather everything under `defs/`."""
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        dg.Definitions(
+            # Each stage is a process of its own and uses every core; a process per step on top
+            # would cost seconds each and make stages compete.
+            executor=dg.in_process_executor,
+            loggers={"compact": compact_logger},
+        ),
+    )

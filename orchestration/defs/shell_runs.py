@@ -1,0 +1,119 @@
+"""What `dvc repro` did at the shell, shown in Dagster."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dvc.lock import LockError
+
+from mm_assets.contracts.report import read_report
+from orchestration.components.events import check_results, describe
+from orchestration.dvc_stages import Record, Stage, project_root, read_records, read_stages
+
+DATA_VERSION = "dagster/data_version"
+CODE_VERSION = "dagster/code_version"
+INPUT_VERSION = "dagster/input_data_version/"
+INPUT_POINTER = "dagster/input_event_pointer/"
+
+
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,  # it only tells, and runs nothing
+)
+def shell_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Record, without a run, every stage that `dvc.lock` or a `.dvc` file knows better."""
+    root = project_root()
+    now = sign_locks(root)
+    if now == context.cursor:
+        return dg.SkipReason("dvc.lock and *.dvc are as they were")
+    try:
+        records = read_records(root)
+    except LockError:
+        return dg.SkipReason("a stage is running; looking again at the next tick")
+    events = build_events(root, read_stages(root), records, context.instance)
+    return dg.SensorResult(asset_events=events, cursor=now)
+
+
+def sign_locks(root: Path) -> str:
+    """Tell the state of the files in which DVC records versions, unread."""
+    files = [root / "dvc.lock", *sorted(root.glob("*.dvc"))]
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    return "; ".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+
+
+def build_events(
+    root: Path, stages: list[Stage], records: dict[str, Record], instance: dg.DagsterInstance
+) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """Make the events for stages whose record is not what Dagster last saw.
+
+    A stage counts when its outs are other ones, or when it is up to date though Dagster would
+    call it stale: DVC compares the files a stage depends on, Dagster all that an asset before it
+    wrote.
+    """
+    events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
+    for stage in stages:
+        record = records[stage.target]
+        tags = _version_tags(stage, stages, records)
+        seen = _last_tags(stage, instance)
+        changed = seen.get(DATA_VERSION) != record.version
+        if record.version is None or not (changed or (record.up_to_date and seen != tags)):
+            continue
+        events += _tell(root, stage, record, tags)
+    return events
+
+
+def _tell(
+    root: Path, stage: Stage, record: Record, tags: dict[str, str]
+) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """Make one stage's materialization and the results of its checks."""
+    report = read_report(record.report) if record.report else None
+    pointers = {
+        tag.replace(INPUT_VERSION, INPUT_POINTER): "NULL"
+        for tag in tags
+        if tag.startswith(INPUT_VERSION)
+    }
+    return [
+        dg.AssetMaterialization(
+            asset_key=stage.asset,
+            description="By `dvc repro` at the shell.",
+            metadata=describe(root, stage, record, report),
+            tags={**tags, **pointers},
+        ),
+        *(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(stage.asset),
+                check_name=str(result.check_name),
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
+                blocking=True,
+            )
+            for result in (check_results(stage, report) if report else [])
+        ),
+    ]
+
+
+def _version_tags(stage: Stage, stages: list[Stage], records: dict[str, Record]) -> dict[str, str]:
+    """Make the tags from which Dagster tells whether an asset is stale."""
+    inputs = {
+        INPUT_VERSION + other.asset: str(records[other.target].version)
+        for other in stages
+        if other is not stage and other.feeds(stage)
+    }
+    return {
+        DATA_VERSION: str(records[stage.target].version),
+        CODE_VERSION: stage.definition,
+        **inputs,
+    }
+
+
+def _last_tags(stage: Stage, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Read those tags from what Dagster last recorded of the asset."""
+    event: Any = instance.get_latest_materialization_event(dg.AssetKey(stage.asset))
+    tags = event.asset_materialization.tags if event else {}
+    return {
+        tag: value
+        for tag, value in (tags or {}).items()
+        if tag in (DATA_VERSION, CODE_VERSION) or tag.startswith(INPUT_VERSION)
+    }

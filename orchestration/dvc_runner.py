@@ -1,0 +1,142 @@
+"""Runs one stage through DVC, which alone decides whether there is anything to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mm_assets.contracts.errors import StageError
+from orchestration.dvc_stages import Record, Stage, read_records
+
+Log = Callable[[str], None]
+
+TAIL_LINES = 25
+WAIT_S = 1.0
+# Said by DVC after a stage, to a person at a shell.
+HINTS = (
+    "To track the changes with git",
+    "git add ",
+    "To enable auto staging",
+    "dvc config core.",
+    "Use `dvc push` to send",
+)
+BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+
+# DVC ignores an interrupt while a stage runs, and the stage outlives DVC. So both get a session of
+# their own, and a watchdog in it that reads a pipe from us: when that closes, because we were
+# interrupted or because we died in whatever way, it stops the whole group as Ctrl-C would, and
+# after 5 s for good.
+WATCHED = """
+exec 3<&0 </dev/null
+(cat <&3; kill -INT 0; sleep 5; kill -KILL 0) >/dev/null 2>&1 &
+exec 3<&-
+exec "$@"
+"""
+
+
+class StageFailedError(StageError):
+    """A stage's command, or DVC, ended with an error; the message ends with its last output."""
+
+
+def run_stage(root: Path, stage: Stage, log: Log) -> Record:
+    """Bring one stage up to date, leaving those before it alone.
+
+    A stage that is up to date starts no process. One that another process has locked is waited
+    for. Data that a `.dvc` file names is pulled when it is absent, else versioned as it lies there.
+
+    Args:
+        root: The folder that holds `dvc.yaml`.
+        stage: From `read_stages`.
+        log: Is given the output line by line.
+
+    Returns:
+        What DVC has recorded of it.
+
+    Raises:
+        StageFailedError: The command failed.
+    """
+    record = _read_record(root, stage, log)
+    if record.up_to_date:
+        log("up to date, nothing to run")
+        return record
+    absent = stage.is_source and not all((root / out).exists() for out in stage.outs)
+    command = ["pull"] if absent else ["repro", "--single-item"]
+    while True:
+        code, tail = _run_dvc(root, [*command, stage.target], log)
+        if code == 0:
+            return _read_record(root, stage, log)
+        if not any(sign in line for line in tail for sign in BUSY):
+            break
+        log("waiting for another DVC process")
+        time.sleep(WAIT_S)
+    advice = (
+        f"; {stage.target} names data that is neither here nor in a remote: put it in place"
+        if absent
+        else ""
+    )
+    raise StageFailedError(
+        f"`dvc {' '.join([*command, stage.target])}` exited with {code}{advice}; its last output:"
+        "\n  " + "\n  ".join(tail)
+    )
+
+
+def _read_record(root: Path, stage: Stage, log: Log) -> Record:
+    """Read a stage's record, waiting while a running stage has its files locked."""
+    from dvc.lock import LockError
+
+    waited = False
+    while True:
+        try:
+            return read_records(root, stage.target)[stage.target]
+        except LockError as error:
+            if not waited:
+                log(f"waiting for another DVC process: {error}")
+            waited = True
+            time.sleep(WAIT_S)
+
+
+def _run_dvc(root: Path, arguments: list[str], log: Log) -> tuple[int, list[str]]:
+    """Run `dvc`, passing its output on; return its exit status and last lines."""
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    with _start([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], root) as process:
+        for raw in process.stdout or ():
+            line = raw.strip()
+            if line and not line.startswith(HINTS):
+                tail.append(line)
+                log(line)
+        return process.wait(), list(tail)
+
+
+@contextmanager
+def _start(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a command that ends with this block, and with this process, whatever ends either."""
+    # The stages' own commands (`mm`) are those of this interpreter's environment.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", WATCHED, "sh", *command],
+        cwd=root,
+        env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,  # with universal newlines, so that each step of a progress bar is a line
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.stdin:
+            process.stdin.close()
+        process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the watchdog, and what the command left
+        if process.stdout:
+            process.stdout.close()
