@@ -193,5 +193,6 @@ def _find_straddling_groups(samples: pd.DataFrame) -> pd.DataFrame:
 def _find_labels(samples: pd.DataFrame, key: str, target: TargetConfig) -> pd.DataFrame:
     labels = samples[key]
     known = labels.isin(target.classes) if target.classes else labels.str.strip() != ""
-    detail = f"{key} must be one of its classes, got '" + labels + "'"
+    legal = f"one of {', '.join(target.classes)}" if target.classes else "a name, or null"
+    detail = f"{key} must be {legal}; got '" + labels + "'"
     return report(samples, labels.notna() & ~known, "label_unknown", detail)

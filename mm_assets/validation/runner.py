@@ -65,6 +65,12 @@ def run_suite(
     )
 
 
+def join_suites(parts: Sequence[SuiteResult], *, description: str = "") -> SuiteResult:
+    """Make one suite of what was checked on several tables, under the name of the first."""
+    results = tuple(result for part in parts for result in part.results)
+    return SuiteResult(name=parts[0].name, description=description, results=results)
+
+
 @functools.cache
 def _whole_frame() -> BatchDefinition:
     """Make the process's one ephemeral context: nothing on disk, no progress bars, no analytics."""
@@ -127,9 +133,13 @@ def _read_observed(outcome: ExpectationValidationResult) -> str:
     missing = result.get("details", {}).get("mismatched", {}).get("missing")
     if missing:
         return f"missing: {_show(missing)}"
+    if result.get("partial_missing_list"):
+        return f"missing: {_show(result['partial_missing_list'])}"
+    if result.get("observed_value") is None and outcome.success:
+        return "as expected"
     if "observed_value" in result:
         return _show(result["observed_value"])
-    return "as expected" if outcome.success else "absent"
+    return "absent"
 
 
 def _read_counts(result: Mapping[str, Any]) -> str:

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mm_assets.contracts.report import SuiteResult
 from mm_assets.data.table import ID
-from mm_assets.validation.runner import run_suite
+from mm_assets.validation.runner import join_suites, run_suite
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
     from mm_assets.contracts.config import Config
+    from mm_assets.contracts.report import SuiteResult
 
 NAME = "samples_are_valid"
+# Ends of the names of measurements that are sizes, and so above 0 in any medium.
+SIZES = ("_px", "_s", "_hz", "bytes", "chars", "words", "length", "peak")
 
 
 def check_samples(
@@ -37,10 +39,8 @@ def check_samples(
         measured = probes[probes["modality"] == key].dropna(axis=1, how="all")
         parts.append(_check_measurements(measured, key))
     parts += [_check_classes(samples[key], key, config) for key in config.targets]
-    return SuiteResult(
-        name=NAME,
-        description="Ids are unique, labels known, every medium decodes, few rows were lost.",
-        results=tuple(result for part in parts for result in part.results),
+    return join_suites(
+        parts, description="Ids are unique, labels known, every medium decodes, few rows were lost."
     )
 
 
@@ -83,7 +83,7 @@ def _check_measurements(measured: pd.DataFrame, key: str) -> SuiteResult:
     sizes = [
         name
         for name in measured.select_dtypes("number").columns.astype("str")
-        if name.endswith(("_px", "_s", "_hz", "_bytes", "characters", "length"))
+        if name.endswith(SIZES)
     ]
     expectations: list[Expectation] = [
         gxe.ExpectColumnValuesToBeBetween(

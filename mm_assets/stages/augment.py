@@ -1,0 +1,150 @@
+"""Stage `augment`: the split table; each training row also as copies that are rendered later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mm_assets.contracts.report import Plot, StageReport
+from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.progress import show_progress
+from mm_assets.data.splits import assign_splits
+from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT
+from mm_assets.validation.contact_sheet import draw_contact_sheet
+from mm_assets.validation.rows import hash_contents
+from mm_assets.validation.splits import check_splits
+
+if TYPE_CHECKING:
+    from mm_assets.contracts.config import Config
+    from mm_assets.stages.project import Project
+
+SHEET_ROWS = 6  # samples on the contact sheet
+
+
+def augment(project: Project) -> StageReport:
+    """Give every valid sample its split, and every training sample its copies.
+
+    Writes under `artifacts/augmented/`:
+        `samples.parquet`: ``id``, ``copy`` (0 for the sample itself), ``split``, ``group``,
+        ``render`` (JSON text, modality to plan; null for copy 0), modality keys, target keys; in
+        the order of the samples, a sample's copies right after it.
+        `contact_sheet.png`: some training samples beside their first copy.
+    """
+    config, workspace = project.config, project.workspace
+    samples = pd.read_parquet(workspace.validated / "samples.parquet")
+    probes = pd.read_parquet(workspace.validated / "probes.parquet")
+    rows = add_copies(split_samples(samples, config), copies=config.augment.copies)
+    rows[RENDER] = _plan_renderings(rows, project)
+    rows = rows[[ID, COPY, SPLIT, GROUP, RENDER, *config.modalities, *config.targets]]
+
+    with atomic_folder(workspace.augmented) as folder:
+        rows.to_parquet(folder / "samples.parquet", index=False)
+        _draw_sheet(folder / "contact_sheet.png", rows, project)
+    files = [key for key, modality in project.modalities.items() if modality.is_file]
+    contents = probes.pivot(index=ID, columns="modality", values="content")
+    suite = check_splits(
+        rows,
+        hash_contents(contents),
+        media=probes.loc[probes["modality"].isin(files), [ID, "modality", "content"]],
+        targets=list(config.targets),
+    )
+    sheet = workspace.augmented / "contact_sheet.png"
+    return StageReport(
+        stage="augment",
+        rows_in=len(samples),
+        rows_out=len(rows),
+        metrics={
+            **{f"{split}_rows": n for split, n in _count_splits(rows).items()},
+            "groups": int(rows[GROUP].nunique()),
+            "copies": int((rows[COPY] > 0).sum()),
+        },
+        suites=(suite,),
+        plots=(
+            Plot(
+                title="Training samples beside their first copy",
+                path=sheet.relative_to(workspace.root).as_posix(),
+            ),
+        ),
+    )
+
+
+def split_samples(samples: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Add column ``split``: the given one, or a hash of the seed and the group."""
+    if SPLIT in samples:
+        return samples
+    return samples.assign(
+        **{SPLIT: assign_splits(samples[GROUP], shares=config.split, seed=config.seed)}
+    )
+
+
+def add_copies(samples: pd.DataFrame, *, copies: int) -> pd.DataFrame:
+    """Repeat each training row, with ``copy`` from 0 (itself) to `copies`, in the samples' order."""
+    train = samples[samples[SPLIT] == "train"]
+    parts = [samples.assign(copy=0), *(train.assign(copy=n) for n in range(1, copies + 1))]
+    return pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+
+
+def _plan_renderings(rows: pd.DataFrame, project: Project) -> pd.Series:
+    """Draw a plan for every present modality of every copy.
+
+    Each plan has a random generator of its own, so that it does not depend on the other rows.
+    """
+    seed, copies = project.config.seed, rows[rows[COPY] > 0]
+    columns = [copies[ID], copies[COPY], *(copies[key].notna() for key in project.modalities)]
+    plans: list[str] = []
+    for sample, copy, *present in show_progress(
+        zip(*columns, strict=True), title="plan copies", total=len(copies)
+    ):
+        plan = {
+            key: modality.plan(_start_generator(f"{seed}:{sample}:{copy}:{key}"))
+            for (key, modality), there in zip(project.modalities.items(), present, strict=True)
+            if there
+        }
+        plans.append(json.dumps(plan, sort_keys=True))
+    return pd.Series(plans, index=copies.index, dtype="str").reindex(rows.index)
+
+
+def _start_generator(name: str) -> np.random.Generator:
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def _draw_sheet(path: Path, rows: pd.DataFrame, project: Project) -> None:
+    """Show the training samples that have most modalities, the first in the table before others."""
+    train = rows[rows[SPLIT] == "train"]
+    present = train[list(project.modalities)].notna().sum(axis=1)
+    shown = train[train[COPY] == 0].loc[lambda some: present[some.index].nlargest(SHEET_ROWS).index]
+    copies = train[train[COPY] == 1].set_index(ID)[RENDER]
+    titles = [title for key in project.modalities for title in (key, f"{key}, copy 1")]
+    lines = [
+        (
+            sample[ID],
+            [
+                value
+                for key in project.modalities
+                for value in _render_pair(sample[key], key, copies.get(sample[ID]), project)
+            ],
+        )
+        for sample in shown.to_dict("records")
+    ]
+    draw_contact_sheet(path, titles, lines)
+
+
+def _render_pair(cell: Any, key: str, render: str | None, project: Project) -> tuple[Any, Any]:  # noqa: ANN401
+    """Decode one cell and render its copy; nulls where the modality or the copy is missing."""
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return None, None
+    modality = project.modalities[key]
+    value = modality.decode(cell, project.workspace.data)
+    return value, modality.render(value, json.loads(render)[key]) if render else None
+
+
+def _count_splits(rows: pd.DataFrame) -> dict[str, int]:
+    """Count samples, not copies, by split."""
+    counts = rows.loc[rows[COPY] == 0, SPLIT].value_counts().sort_index()
+    return {str(split): int(count) for split, count in counts.items()}
