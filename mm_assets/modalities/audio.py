@@ -32,7 +32,7 @@ class AudioAugment(base.Options):
     """Strongest change of a copy; each is drawn uniformly up to it."""
 
     gain_db: Annotated[float, Field(ge=0, le=40)] = 2.0
-    snr_db: tuple[float, float] = (25.0, 45.0)  # white noise, between these
+    snr_db: float = 25.0  # of white noise: drawn between this, the strongest, and 20 dB above
     shift_s: Annotated[float, Field(ge=0)] = 0.05  # silence put before, or the start cut off
 
 
@@ -116,7 +116,7 @@ class Audio(base.Modality[Waveform]):
         most = self.augmentation
         return {
             "gain_db": round(rng.uniform(-1, 1) * most.gain_db, 3),
-            "snr_db": round(rng.uniform(*most.snr_db), 2),
+            "snr_db": round(most.snr_db + 20 * rng.random(), 2),
             "shift_s": round(rng.uniform(-1, 1) * most.shift_s, 4),
             "seed": int(rng.integers(2**32)),
         }

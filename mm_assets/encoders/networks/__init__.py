@@ -1,0 +1,1 @@
+"""The torch modules that encoders build; each is part of the exported graph."""

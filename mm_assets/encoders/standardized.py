@@ -1,0 +1,61 @@
+"""Vectors computed elsewhere, centred and scaled by the training rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mm_assets.contracts.errors import DataContractError
+from mm_assets.encoders import base
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class StandardizedOptions(base.Options):
+    """None: a vector's length is the modality's `options.dim`."""
+
+
+class Standardized(base.Encoder):
+    """Each number to mean 0 and standard deviation 1 over the training rows."""
+
+    name: ClassVar[str] = "standardized"
+    kind: ClassVar[str] = "features"
+    version: ClassVar[int] = 1
+    exportable: ClassVar[bool] = True
+    fitted: ClassVar[bool] = True
+    licence: ClassVar[str] = "Apache-2.0 (no weights)"
+    source: ClassVar[str] = "z-scores"
+    options_model: ClassVar[type[base.Options]] = StandardizedOptions
+
+    def inputs(self) -> dict[str, Any]:
+        """Say what `Features.collate` needs: nothing."""
+        return {}
+
+    def weights_digest(self) -> str:
+        """Give an empty text: there are no weights."""
+        return ""
+
+    def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the network.
+
+        Args:
+            state: ``mean`` and ``scale``, float32 (dim,), as
+                `mm_assets.training.encoder_fitting.fit_encoder` gives them.
+
+        Raises:
+            DataContractError: No state was given.
+        """
+        import torch
+
+        from mm_assets.encoders.networks.standardize import Standardize
+
+        if not state:
+            raise DataContractError(
+                "encoder standardized needs its fitted state (mean, scale), got none; take it from "
+                "read_embeddings(...).state or fit it with fit_encoder"
+            )
+        return Standardize(torch.from_numpy(state["mean"]), torch.from_numpy(state["scale"])).eval()
+
+
+ENCODER = Standardized
