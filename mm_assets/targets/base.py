@@ -76,6 +76,10 @@ class Target(ABC):
         """Turn (calibrated) logits into the model's answer, which is also its ONNX output."""
 
     @abstractmethod
+    def answer(self, probabilities: Float[np.ndarray, "row output"]) -> list[str]:
+        """Name the answer to each row, as the label column would hold it."""
+
+    @abstractmethod
     def constant(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " output"]:
         """Give the probabilities of the best answer that looks at nothing, from training labels."""
 
@@ -86,6 +90,12 @@ class Target(ABC):
         probabilities: Float[np.ndarray, "row output"],
     ) -> Int[np.ndarray, "row tally"]:
         """Count each row's contribution to the metrics; every label must be known."""
+
+    @abstractmethod
+    def confusion(
+        self, tally: Int[np.ndarray, " tally"]
+    ) -> Int[np.ndarray, "true predicted"] | None:
+        """Give the confusion matrix that a sum of tallies holds, if the kind has one."""
 
     @abstractmethod
     def metrics(

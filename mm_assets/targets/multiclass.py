@@ -96,6 +96,10 @@ class Multiclass(Target):
         """Softmax."""
         return torch.softmax(logits, dim=1)
 
+    def answer(self, probabilities: Float[np.ndarray, "row output"]) -> list[str]:
+        """Name each row's most probable class."""
+        return [self.classes[number] for number in probabilities.argmax(axis=1)]
+
     def constant(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " output"]:
         """Give the classes' frequencies; its largest is the majority class."""
         counts = np.bincount(labels[self.is_known(labels)], minlength=len(self.classes))
@@ -111,6 +115,10 @@ class Multiclass(Target):
         cells = labels * len(self.classes) + probabilities.argmax(axis=1)
         tallies: np.ndarray = cells[:, None] == np.arange(len(self.classes) ** 2)
         return tallies.astype(np.int64)
+
+    def confusion(self, tally: Int[np.ndarray, " tally"]) -> Int[np.ndarray, "true predicted"]:
+        """Fold a sum of tallies back into a matrix."""
+        return tally.reshape(len(self.classes), len(self.classes))
 
     def metrics(
         self, tallies: Shaped[np.ndarray, "*resamples tally"]

@@ -19,12 +19,12 @@ def write_curves(curve: Sequence[Epoch], folder: Path) -> None:
     """Write `curves.csv` and `curves.svg`; the picture marks the epoch that was kept."""
     frame = pd.DataFrame([asdict(epoch) for epoch in curve])
     frame.to_csv(folder / CURVES_FILE, index=False, float_format="%.6g")
-    best = frame.loc[frame["validation_loss"].idxmin()]
+    kept = min(curve, key=lambda epoch: epoch.validation_loss)
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(frame["epoch"], frame["train_loss"], label="training rows")
     axes.plot(frame["epoch"], frame["validation_loss"], label="validation rows")
-    axes.axvline(best["epoch"], color="0.6", linestyle=":", label="kept")
+    axes.axvline(kept.epoch, color="0.6", linestyle=":", label="kept")
     axes.set(xlabel="epoch", ylabel="loss, nats", title="Learning curves")
     axes.legend()
     save_svg(figure, folder / CURVES_PLOT)

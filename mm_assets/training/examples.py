@@ -40,10 +40,15 @@ class Examples:
             {name: labels[rows] for name, labels in self.labels.items()},
         )
 
+    def having(self, *names: str) -> Bool[Tensor, " row"]:
+        """Tell which rows have every named modality."""
+        named = torch.tensor([name in names for name in self.vectors])
+        return self.presence[:, named].all(dim=1)
+
     def offer(self, *names: str) -> Examples:
         """Keep the rows that have every named modality, and hide their other modalities."""
         shown = torch.tensor([name in names for name in self.vectors])
-        chosen = self.take(self.presence[:, shown].all(dim=1))
+        chosen = self.take(self.having(*names))
         return Examples(chosen.vectors, shown.expand(len(chosen), -1), chosen.labels)
 
     def to(self, device: torch.device) -> Examples:

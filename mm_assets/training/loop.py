@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,7 +22,10 @@ SCORED_ROWS = 8192  # rows per batch where no gradient is needed
 
 @dataclass(frozen=True)
 class Epoch:
-    """One point of the learning curves; losses in nats, summed over weighted targets."""
+    """One point of the learning curves; losses in nats, summed over weighted targets.
+
+    Epoch 0 is the untrained model.
+    """
 
     epoch: int
     train_loss: float
@@ -57,7 +59,7 @@ def train_model(
         device: Where the network is trained; the rows stay where they are.
 
     Returns:
-        One point per epoch; the kept one has the lowest validation loss.
+        One point per epoch, the untrained model first; the kept one has the lowest validation loss.
 
     Raises:
         TrainingError: There are no rows, or the loss is no longer finite.
@@ -74,19 +76,23 @@ def train_model(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    curve: list[Epoch] = []
-    best, best_state = math.inf, copy.deepcopy(model.state_dict())
+    kept = Epoch(
+        0,
+        score_views(model, train, weights, device),
+        score_views(model, validation, weights, device),
+    )
+    curve, kept_state = [kept], copy.deepcopy(model.state_dict())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in show_progress(range(1, config.epochs + 1), title="train", unit="epoch"):
             train_loss = _run_epoch(model, optimizer, train, config, weights, device, epoch)
             validation_loss = score_views(model, validation, weights, device)
             curve.append(Epoch(epoch, train_loss, validation_loss))
-            if validation_loss < best:
-                best, best_state = validation_loss, copy.deepcopy(model.state_dict())
-            if epoch - min(curve, key=lambda e: e.validation_loss).epoch >= config.patience:
+            if validation_loss < kept.validation_loss:
+                kept, kept_state = curve[-1], copy.deepcopy(model.state_dict())
+            if epoch - kept.epoch >= config.patience:
                 break
-    model.load_state_dict(best_state)
+    model.load_state_dict(kept_state)
     model.to("cpu").eval()
     calibrate(model, validation)
     return curve
@@ -99,6 +105,30 @@ def calibrate(model: FusionModel, validation: Examples) -> None:
         logits = torch.cat([found[name] for found, _ in scored])
         labels = torch.cat([known[name] for _, known in scored])
         model.temperature[index] = fit_temperature(logits, labels, target)
+
+
+def measure_gains(
+    model: FusionModel, train: Examples, validation: Examples
+) -> dict[str, dict[str, float]]:
+    """Tell what each modality alone says about each target, on validation rows.
+
+    Returns:
+        By modality and target: how far the calibrated loss lies below that of the best constant
+        answer of the training rows, in nats. No entry for a modality that no validation row has.
+    """
+    gains: dict[str, dict[str, float]] = {}
+    for modality in model.modalities:
+        rows = validation.offer(modality)
+        if not len(rows):
+            continue
+        logits = model.temper(predict_logits(model, rows))
+        gains[modality] = {}
+        for name, target in model.targets.items():
+            constant = torch.from_numpy(target.constant(train.labels[name].numpy())).log()
+            blind = target.loss(constant.expand(len(rows), -1), rows.labels[name])
+            seeing = target.loss(logits[name], rows.labels[name])
+            gains[modality][name] = (blind - seeing).item()
+    return gains
 
 
 def views(rows: Examples) -> dict[str, Examples]:
@@ -136,7 +166,7 @@ def sum_losses(
 def predict_logits(
     model: FusionModel, rows: Examples, device: torch.device | None = None
 ) -> Logits:
-    """Score rows in evaluation mode, batch by batch; logits on the CPU."""
+    """Give uncalibrated logits in evaluation mode, batch by batch; the result is on the CPU."""
     model.eval()
     with torch.inference_mode():
         parts = [

@@ -175,11 +175,12 @@ class FusionModel(nn.Module):
 
     def probabilities(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
         """Give each target's calibrated probabilities; arguments as `forward`."""
-        logits = self(vectors, presence)
-        return {
-            name: target.probabilities(logits[name] / self.temperature[index])
-            for index, (name, target) in enumerate(self.targets.items())
-        }
+        logits = self.temper(self(vectors, presence))
+        return {name: target.probabilities(logits[name]) for name, target in self.targets.items()}
+
+    def temper(self, logits: Logits) -> Logits:
+        """Divide each target's logits by its temperature."""
+        return {name: logits[name] / self.temperature[i] for i, name in enumerate(self.targets)}
 
 
 def save_model(model: FusionModel, folder: Path) -> None:

@@ -1,0 +1,104 @@
+"""The train stage: one fusion model for every subset of the modalities."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import pandas as pd
+import torch
+
+from mm_assets.contracts.report import Plot, StageReport, Table
+from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.table import read_augmented
+from mm_assets.data.vectors import read_embeddings
+from mm_assets.stages.project import Project
+from mm_assets.targets.base import find_target
+from mm_assets.training.curves import CURVES_PLOT, write_curves
+from mm_assets.training.examples import gather_examples
+from mm_assets.training.loop import measure_gains, train_model
+from mm_assets.training.model import FusionModel, save_model
+from mm_assets.validation.train import check_training
+
+
+def train(project: Project) -> StageReport:
+    """Train on training rows and their copies, stop and calibrate on validation rows."""
+    config, workspace = project.config, project.workspace
+    torch.set_num_threads(config.compute.threads or os.cpu_count() or 1)
+    rows = read_augmented(workspace.augmented, splits=["train", "validation"])
+    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
+    is_training = rows["split"] == "train"
+    targets = {
+        key: find_target(target.kind).fit(rows.loc[is_training, key], target, where=key)
+        for key, target in config.targets.items()
+    }
+    training_rows = gather_examples(rows[is_training], embeddings, targets)
+    validation_rows = gather_examples(rows[~is_training], embeddings, targets)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = FusionModel(
+            {key: found.encoder for key, found in embeddings.items()},
+            targets,
+            config.fusion,
+            members=config.train.seeds,
+        )
+    curve = train_model(
+        model,
+        training_rows,
+        validation_rows,
+        config=config.train,
+        weights={key: target.weight for key, target in config.targets.items()},
+        seed=config.seed,
+        device=choose_device(config.compute.device),
+    )
+    gains = measure_gains(model, training_rows, validation_rows)
+    with atomic_folder(workspace.model) as folder:
+        save_model(model, folder)
+        write_curves(curve, folder)
+
+    kept = min(curve, key=lambda epoch: epoch.validation_loss)
+    suite = check_training(
+        pd.DataFrame([asdict(epoch) for epoch in curve]),
+        parameters_not_finite=sum(int((~torch.isfinite(p)).sum()) for p in model.parameters()),
+        gains={key: max(by_target.values()) for key, by_target in gains.items()},
+    )
+    return StageReport(
+        stage="train",
+        rows_in=len(rows),
+        rows_out=int(is_training.sum()),
+        metrics={
+            "epochs": curve[-1].epoch,
+            "kept_epoch": kept.epoch,
+            "validation_loss_nats": round(kept.validation_loss, 4),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            **{
+                f"{key}_temperature": round(float(value), 4)
+                for key, value in zip(targets, model.temperature, strict=True)
+            },
+        },
+        suites=(suite,),
+        plots=(
+            Plot(
+                title="Learning curves",
+                path=(workspace.model / CURVES_PLOT).relative_to(workspace.root).as_posix(),
+            ),
+        ),
+        tables=(
+            Table(
+                title="What each modality alone says about each target on validation rows, in nats",
+                columns=("modality", *targets),
+                rows=tuple(
+                    (key, *(round(by_target[name], 3) for name in targets))
+                    for key, by_target in gains.items()
+                ),
+            ),
+        ),
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `compute.device` into a device; `auto` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

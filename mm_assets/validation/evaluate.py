@@ -1,0 +1,64 @@
+"""What a model must beat on test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mm_assets.contracts.report import SuiteResult
+from mm_assets.validation.runner import run_suite
+
+
+def check_evidence(
+    evidence: Mapping[str, Mapping[str, Any]], headlines: Mapping[str, str]
+) -> SuiteResult:
+    """Check that every target beats the majority answer, and its best single modality.
+
+    Args:
+        evidence: By target, as `metrics.json` holds it.
+        headlines: The metric that is compared, by target.
+    """
+    import great_expectations.expectations as gxe
+    import pandas as pd
+
+    gains: dict[str, float] = {}
+    expectations = []
+    for name, found in evidence.items():
+        metric = headlines[name]
+        column = f"{name}_{metric}_above_majority"
+        gains[column] = found["as_given"][metric] - found["majority"][metric]
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column,
+                min_value=0,
+                strict_min=True,
+                severity="critical",
+                meta={
+                    "advice": f"the model knows no more of {name!r} than its most frequent answer: "
+                    "look at the labels, add rows, or choose other encoders"
+                },
+            )
+        )
+        if "fusion_vs_best_single" in found:
+            column = f"{name}_{metric}_above_best_single"
+            gains[column] = found["fusion_vs_best_single"]["difference"]
+            best = found["fusion_vs_best_single"]["best_single"]
+            expectations.append(
+                gxe.ExpectColumnValuesToBeBetween(
+                    column=column,
+                    min_value=0,
+                    strict_min=True,
+                    severity="warning",
+                    meta={
+                        "advice": f"{best!r} alone is as good for {name!r}: try another "
+                        "`fusion.name`, or leave the other modalities out"
+                    },
+                )
+            )
+    return run_suite(
+        "model_beats_baselines",
+        pd.DataFrame([gains]),
+        expectations,
+        description="Every target is told better than by its most frequent answer, and better by "
+        "all modalities together than by the best one alone.",
+    )
