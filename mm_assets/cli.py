@@ -125,6 +125,15 @@ def weights(names: tuple[str, ...]) -> None:
     click.echo(f"fetched {', '.join(fetched)}" if fetched else f"weights in {folder} are complete")
 
 
+@mm.command()
+def summary() -> None:
+    """Print what the last run came to: rows, accuracy beside its baselines, parity, the card."""
+    from mm_assets.contracts.workspace import Workspace
+    from mm_assets.stages.summary import write_summary
+
+    click.echo(write_summary(Workspace(Path.cwd())))
+
+
 def main() -> None:
     """Run `mm`, turning an error raised on purpose into its message and exit code 1."""
     try:

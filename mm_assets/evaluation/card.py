@@ -1,0 +1,172 @@
+"""The model card: one self-contained page with all the evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from mm_assets.contracts.config import Config
+from mm_assets.contracts.errors import StageError
+from mm_assets.contracts.report import ExpectationResult, StageReport, Table
+
+SECTIONS = ("results", "plots", "data", "model", "onnx", "checks", "provenance")
+
+
+@dataclass(frozen=True)
+class CardContents:
+    """What the card shows.
+
+    Attributes:
+        config: Of `params.yaml`.
+        metrics: As `read_metrics` returned it.
+        reports: By stage, in the order of the pipeline.
+        encoders: By modality: name, version, dim, licence and source.
+        signature: Of the exported model; null where it is not exported.
+        pictures: By the path that a report gives, as data URIs.
+        schemas: Schema version by kind of file.
+        libraries: Version by library.
+        params: The parameters that decide the result, as YAML.
+    """
+
+    config: Config
+    metrics: Mapping[str, Any]
+    reports: Mapping[str, StageReport]
+    encoders: Mapping[str, Mapping[str, str | int]]
+    signature: Mapping[str, Any] | None
+    pictures: Mapping[str, str]
+    schemas: Mapping[str, int | str]
+    libraries: Mapping[str, str]
+    params: str
+
+
+def render_card(contents: CardContents) -> str:
+    """Render the page; equal contents give equal text, and all data is escaped.
+
+    Returns:
+        HTML that loads nothing from elsewhere.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "plain": _plain}
+    environment.tests["number"] = lambda value: isinstance(value, (int, float))
+    page = environment.get_template("model_card.html.j2").render(
+        c=contents,
+        headline={name: find_headline(found) for name, found in contents.metrics.items()},
+        lines={name: list_lines(found) for name, found in contents.metrics.items()},
+        reasons=_find_reasons(contents.reports["validate"]),
+        checks=_count_checks(contents.reports.values()),
+    )
+    return page + "\n"
+
+
+def read_metrics(folder: Path, config: Config) -> dict[str, Any]:
+    """Read `metrics.json` into the order of `params.yaml`, small subsets of modalities first.
+
+    Args:
+        folder: The evaluate stage's out.
+        config: Names the targets and modalities.
+
+    Returns:
+        Evidence by target, as `mm_assets.evaluation.subsets.judge_answers` made it.
+
+    Raises:
+        StageError: The evaluate stage has not run, or ran with other targets.
+    """
+    path = folder / "metrics.json"
+    again = "run its stage: `dvc repro evaluate`"
+    if not path.is_file():
+        raise StageError(f"{path} not found; {again}")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    places = {key: place for place, key in enumerate(config.modalities)}
+
+    def order(subset: str) -> tuple[int, list[int]]:
+        keys = subset.split("+")
+        return len(keys), [places.get(key, len(places)) for key in keys]
+
+    try:
+        found = {name: stored[name] for name in config.targets}
+        return {
+            name: {
+                **one,
+                "subsets": {key: one["subsets"][key] for key in sorted(one["subsets"], key=order)},
+            }
+            for name, one in found.items()
+        }
+    except KeyError as error:
+        raise StageError(f"{path} lacks {error}, which params.yaml needs; {again}") from None
+
+
+def find_headline(found: Mapping[str, Any]) -> str:
+    """Name the metric that is shown first: the first in `as_given` that has an interval."""
+    return next(str(key) for key in found["as_given"] if f"{key}_low" in found["as_given"])
+
+
+def list_lines(found: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """List a target's scores that matter most: majority, each modality alone, all, as given."""
+    subsets = found["subsets"]
+    complete = [(key.replace("+", " + "), one) for key, one in subsets.items() if "+" in key][-1:]
+    return [
+        (f"always {found['majority']['answer']!r}", found["majority"]),
+        *((key, one) for key, one in subsets.items() if "+" not in key),
+        *complete,
+        ("rows as given", found["as_given"]),
+    ]
+
+
+class PageParts(HTMLParser):
+    """What a page consists of: ids of its sections, and everything that it loads.
+
+    Attributes:
+        sections: In their order.
+        resources: Addresses of pictures, scripts, styles and frames.
+    """
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.sections: list[str] = []
+        self.resources: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note sections, and what a tag loads; a link that a person follows loads nothing."""
+        given = dict(attrs)
+        if tag == "section":
+            self.sections.append(given.get("id") or "")
+        loads = [given.get("src"), given.get("srcset"), given.get("data")]
+        loads += [given.get("href")] if tag == "link" else []
+        self.resources += [address for address in loads if address is not None]
+
+
+def _find_reasons(report: StageReport) -> Table | None:
+    return next((table for table in report.tables if table.columns[0] == "reason"), None)
+
+
+def _count_checks(reports: Iterable[StageReport]) -> dict[str, int]:
+    results: list[ExpectationResult] = [
+        result for report in reports for suite in report.suites for result in suite.results
+    ]
+    failed = [result for result in results if not result.success]
+    errors = sum(result.severity == "error" for result in failed)
+    return {"all": len(results), "errors": errors, "warnings": len(failed) - errors}
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _plain(value: object) -> str:
+    """Write a table's cell: numbers shortly, null as a dash."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,105 @@
+"""The readable end of a run: what came in, how good the model is, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mm_assets.contracts.config import read_config
+from mm_assets.contracts.report import StageReport, read_report
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.evaluation.card import find_headline, list_lines, read_metrics
+
+MOST_REASONS, MOST_TARGETS = 8, 3  # a summary fits on a screen; the card has everything
+INDENT = " " * 11
+
+
+def write_summary(workspace: Workspace) -> str:
+    """Summarise the last run from its reports and `metrics.json`.
+
+    Args:
+        workspace: Of a project whose stages have all run.
+
+    Returns:
+        At most 60 lines, without a line break at the end.
+
+    Raises:
+        StageError: A stage has not run yet; says which.
+        ConfigError: `params.yaml` is wrong.
+    """
+    config = read_config(workspace.params)
+    metrics = read_metrics(workspace.evaluation, config)
+    shown = dict(list(metrics.items())[:MOST_TARGETS])
+    lines = _list_rows(workspace)
+    for name, found in shown.items():
+        lines += ["", *_list_scores(name, found, confidence=config.evaluation.confidence)]
+    if len(metrics) > len(shown):
+        lines.append(f"{INDENT}… and {len(metrics) - len(shown)} more targets, see the card")
+    card = workspace.card / "model_card.html"
+    lines += [
+        "",
+        f"ONNX       {_describe_export(read_report(workspace.report('export')))}",
+        f"Checks     {_describe_checks(workspace)}",
+        f"Card       {card.relative_to(workspace.root)}",
+        "",
+        "Next       make ui                           look at it in the Dagster web UI",
+        f"{INDENT}mm predict --help                 ask the exported model",
+        f"{INDENT}edit params.yaml, then dvc repro  run only what depends on the change",
+    ]
+    return "\n".join(lines)
+
+
+def _list_rows(workspace: Workspace) -> list[str]:
+    report = read_report(workspace.report("validate"))
+    splits = read_report(workspace.report("augment")).metrics
+    lost = report.rows_in - report.rows_out
+    lines = [
+        f"Rows       {report.rows_in} in, {report.rows_out} kept, {lost} quarantined "
+        f"({lost / max(report.rows_in, 1):.1%})"
+    ]
+    reasons = [row for table in report.tables for row in table.rows if table.columns[0] == "reason"]
+    lines += [f"{INDENT}{row[1]:>5}  {row[0]}, such as {row[2]}" for row in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        lines.append(f"{INDENT}    …  {len(reasons) - MOST_REASONS} further reasons, see the card")
+    counts = ", ".join(f"{splits[f'{s}_rows']} {s}" for s in ("train", "validation", "test"))
+    return [*lines, f"Splits     {counts}"]
+
+
+def _list_scores(name: str, found: Mapping[str, Any], *, confidence: float) -> list[str]:
+    metric = find_headline(found)
+    lines = list_lines(found)
+    width = max(len(label) for label, _ in lines) + 2
+    interval = f"{confidence:.0%} interval".replace("%", " %")
+    title = f"{name}: {metric.replace('_', ' ')} on test rows"
+    bounded = any("upper_bound" in scores for _, scores in lines)
+    head = f"{'':{width}}{'rows':>6}{'':>9}{interval:>18}" + ("   best possible" if bounded else "")
+    return [
+        title,
+        f"  {head}",
+        *(
+            f"  {label:{width}}{scores['rows']:>6}{scores[metric]:>9.1%}"
+            f"{scores[f'{metric}_low']:>9.1%} -{scores[f'{metric}_high']:>7.1%}"
+            + (f"{scores['upper_bound']:>16.1%}" if "upper_bound" in scores else "")
+            for label, scores in lines
+        ),
+    ]
+
+
+def _describe_export(report: StageReport) -> str:
+    if "parity_max_difference" not in report.metrics:
+        return "not exported (`export.enabled: false` in params.yaml)"
+    return (
+        f"largest difference from PyTorch {report.metrics['parity_max_difference']:.1e} in "
+        f"probability; {report.metrics['onnx_megabytes']} MB"
+    )
+
+
+def _describe_checks(workspace: Workspace) -> str:
+    folder = workspace.report("validate").parent
+    reports = [read_report(path) for path in sorted(folder.rglob("*.json"))]
+    results = [r for report in reports for suite in report.suites for r in suite.results]
+    failed = [result for result in results if not result.success]
+    if not failed:
+        return f"all {len(results)} expectations of {len(reports)} stages are met"
+    errors = sum(result.severity == "error" for result in failed)
+    return f"{errors} errors, {len(failed) - errors} warnings in {len(results)} expectations"
