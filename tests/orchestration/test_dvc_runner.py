@@ -1,0 +1,143 @@
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from orchestration.dvc_runner import StageFailedError, run_stage
+from orchestration.dvc_stages import read_stages
+
+SLOW_STAGE = """
+stages:
+  slow:
+    cmd: {command}
+    outs: [slow.txt]
+"""
+
+
+def run(root, target):
+    """Run one stage; return its log."""
+    lines = []
+    stage = next(stage for stage in read_stages(root) if stage.target == target)
+    run_stage(root, stage, lines.append)
+    return lines
+
+
+def wait_until(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "gave up waiting"
+        time.sleep(0.05)
+
+
+def test_a_stage_that_is_up_to_date_starts_no_process(finished, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/does/not/exist")
+    assert run(finished.root, "train") == ["up to date, nothing to run"]
+
+
+def test_a_stale_stage_runs_alone_and_leaves_dvc_with_nothing_to_do(shell):
+    lines = run(shell.root, "validate")
+    assert shell.runs() == ["validate"]
+    # A carriage return ends a line, so that a progress bar shows step by step.
+    assert [line for line in lines if line.startswith("count")] == ["counting", "counted 4"]
+    assert not [line for line in lines if "git add" in line]
+    assert "validate:" not in shell.dvc("status")
+
+
+def test_editing_a_parameter_back_takes_the_outs_from_the_run_cache(finished):
+    finished.edit("params.yaml", "scale: 1", "scale: 3")
+    run(finished.root, "embed@left")
+    assert finished.runs() == ["embed@left"]
+    finished.edit("params.yaml", "scale: 3", "scale: 1")
+    assert any("is cached - skipping run" in line for line in run(finished.root, "embed@left"))
+    assert finished.runs() == []
+    assert "up to date" in finished.dvc("status")
+
+
+def test_a_failure_carries_the_command_and_its_last_output(shell):
+    (shell.root / "data" / "rows.txt").write_text("boom")
+    with pytest.raises(
+        StageFailedError, match=r"repro --single-item validate` exited with \d+"
+    ) as e:
+        run(shell.root, "validate")
+    assert "error: rows.txt explodes" in str(e.value)
+
+
+def test_changed_data_is_versioned_as_it_lies_there(shell):
+    (shell.root / "data" / "rows.txt").write_text("other words")
+    run(shell.root, "data.dvc")
+    assert "data.dvc" not in shell.dvc("status")
+
+
+def test_absent_data_is_pulled_from_its_remote(shell, tmp_path):
+    shell.dvc("remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    shell.dvc("push", "-q")
+    shutil.rmtree(shell.root / "data")
+    shutil.rmtree(shell.root / ".dvc" / "cache")
+    run(shell.root, "data.dvc")
+    assert (shell.root / "data" / "rows.txt").read_text() == "one two three 4"
+
+
+def test_absent_data_without_a_remote_is_asked_for(shell):
+    shutil.rmtree(shell.root / "data")
+    shutil.rmtree(shell.root / ".dvc" / "cache")
+    with pytest.raises(StageFailedError, match=r"data\.dvc names data that is neither here nor in"):
+        run(shell.root, "data.dvc")
+
+
+def test_a_lock_file_that_a_killed_dvc_left_empty_is_no_obstacle(shell):
+    lock = shell.root / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("")
+    assert "corrupted" in shell.dvc("repro", "validate", status=255)  # DVC by itself
+    run(shell.root, "validate")
+    assert shell.runs() == ["validate"]
+
+
+def test_a_stage_that_runs_at_the_shell_is_waited_for_and_not_run_again(shell):
+    (shell.root / "dvc.yaml").write_text(
+        SLOW_STAGE.format(command="echo slow >> runs.log && sleep 3 && touch slow.txt")
+    )
+    process = shell.start("repro")
+    wait_until((shell.root / "runs.log").exists)
+    lines = run(shell.root, "slow")
+    assert process.wait() == 0
+    assert lines[0].startswith("waiting for another DVC process")
+    assert lines[-1] == "up to date, nothing to run"
+    assert shell.runs() == ["slow"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_the_process_that_started_it(shell, how):
+    """SIGTERM and SIGKILL leave Python no time to clean up: the watchdog alone sees to it."""
+    (shell.root / "dvc.yaml").write_text(
+        SLOW_STAGE.format(command="echo $$ > pid && sleep 60 && touch slow.txt")
+    )
+    code = (
+        "import pathlib; from orchestration.dvc_runner import run_stage; "
+        "from orchestration.dvc_stages import read_stages; root = pathlib.Path.cwd(); "
+        "run_stage(root, read_stages(root)[-1], print)"
+    )
+    (shell.root / "data.dvc").unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=shell.root, env=shell.env, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: (shell.root / "pid").exists() and (shell.root / "pid").read_text().strip())
+    stage_pid = int((shell.root / "pid").read_text())
+    os.kill(process.pid, how)
+    process.wait()
+    wait_until(lambda: not is_alive(stage_pid))
+    assert not (shell.root / "slow.txt").exists()
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with pathlib.Path(f"/proc/{pid}/stat").open() as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"

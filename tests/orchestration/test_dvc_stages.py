@@ -1,0 +1,114 @@
+import re
+
+import pytest
+from ruamel.yaml import YAML
+
+from mm_assets.contracts.errors import ConfigError
+from orchestration.dvc_stages import heal_rwlock, read_records, read_stages
+
+
+def stages_by_target(root):
+    return {stage.target: stage for stage in read_stages(root)}
+
+
+def test_every_instance_of_a_loop_and_every_dvc_file_is_one_stage(root):
+    stages = stages_by_target(root)
+    assert {stage.target: stage.asset for stage in stages.values()} == {
+        "data.dvc": "raw_data",
+        "validate": "validated",
+        "embed@left": "left_lengths",
+        "embed@right": "right_lengths",
+        "train": "train",
+    }
+    assert stages["embed@left"].description == "Lengths for left."
+    assert stages["validate"].meta.owners == ("team:data",)
+    assert str(stages["embed@left"].report) == "artifacts/reports/embed/left.json"
+    assert stages["train"].report is None
+
+
+def test_what_feeds_what_equals_the_graph_of_dvc(root):
+    from dvc.repo import Repo
+
+    stages = read_stages(root)
+    found = {(a.target, b.target) for a in stages for b in stages if a is not b and a.feeds(b)}
+    name = lambda stage: getattr(stage, "name", None) or "data.dvc"  # noqa: E731
+    with Repo(str(root)) as repo:  # an edge of DVC's points from a stage to what it needs
+        assert found == {(name(before), name(stage)) for stage, before in repo.index.graph.edges}
+
+
+def test_code_version_follows_the_definition_and_not_the_values(shell):
+    before = stages_by_target(shell.root)
+    shell.edit("params.yaml", "gate: 0.5", "gate: 0.6")
+    assert stages_by_target(shell.root) == before
+    shell.edit("dvc.yaml", "steps.py train", "steps.py train --fast")
+    after = stages_by_target(shell.root)
+    assert [t for t in after if after[t].definition != before[t].definition] == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "asset: validated",
+            "asset: train",
+            r"stages 'validate' and 'train' both name the Dagster asset 'train'; set another",
+        ),
+        (
+            "group: data",
+            "grup: data",
+            r"`stages\.validate\.meta\.dagster\.grup` is not a known key; did you mean `group`",
+        ),
+        (
+            "artifacts/reports/validate.json",
+            "artifacts/validate.json",
+            r"'validate' has `meta\.dagster\.checks` but no out under artifacts/reports/",
+        ),
+    ],
+)
+def test_wrong_meta_is_refused_by_name(shell, old, new, message):
+    shell.edit("dvc.yaml", old, new)
+    with pytest.raises(ConfigError, match=message):
+        read_stages(shell.root)
+
+
+def test_a_stage_has_no_version_before_its_first_success_and_data_has_that_of_its_file(root):
+    records = read_records(root)
+    written = YAML(typ="safe").load((root / "data.dvc").read_text())["outs"][0]["md5"]
+    assert records["data.dvc"].version == written
+    assert records["data.dvc"].up_to_date
+    assert records["train"].version is None
+    assert not records["train"].up_to_date
+
+
+def test_version_of_a_single_out_is_the_hash_in_dvc_lock(finished):
+    lock = YAML(typ="safe").load((finished.root / "dvc.lock").read_text())
+    record = read_records(finished.root, "train")["train"]
+    assert record.version == lock["stages"]["train"]["outs"][0]["md5"]
+    assert record.up_to_date
+
+
+def test_the_recorded_report_is_that_of_the_last_success(finished):
+    report = finished.root / "artifacts/reports/validate.json"
+    good = report.read_text()
+    finished.edit("params.yaml", "gate: 0.5", "gate: 0.1")
+    finished.dvc("repro", "-q", "validate", status=255)
+    assert report.read_text() != good
+    assert read_records(finished.root, "validate")["validate"].report.read_text() == good
+
+
+def test_only_an_empty_lock_file_is_healed(root):
+    lock = root / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text('{"read": {}, "write": {}}')
+    heal_rwlock(lock.parent)
+    assert lock.exists()
+    lock.write_text("")
+    heal_rwlock(lock.parent)
+    assert not lock.exists()
+
+
+def test_targets_do_not_depend_on_the_current_folder(root, tmp_path, monkeypatch):
+    from_here = [stage.target for stage in read_stages(root)]
+    monkeypatch.chdir(root)
+    assert [stage.target for stage in read_stages(root)] == from_here
+    assert not any(re.search(r"/", target) for target in from_here)
