@@ -129,12 +129,14 @@ class PageParts(HTMLParser):
 
     Attributes:
         sections: In their order.
+        reports: Stages whose checks are shown.
         resources: Addresses of pictures, scripts, styles and frames.
     """
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.sections: list[str] = []
+        self.reports: list[str] = []
         self.resources: list[str] = []
         self.feed(page)
 
@@ -143,6 +145,7 @@ class PageParts(HTMLParser):
         given = dict(attrs)
         if tag == "section":
             self.sections.append(given.get("id") or "")
+        self.reports += [given["data-report"] or ""] if "data-report" in given else []
         loads = [given.get("src"), given.get("srcset"), given.get("data")]
         loads += [given.get("href")] if tag == "link" else []
         self.resources += [address for address in loads if address is not None]

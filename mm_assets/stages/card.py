@@ -1,0 +1,150 @@
+"""Stage `card`: one self-contained page with all the evidence."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ruamel.yaml import YAML
+
+from mm_assets.contracts.config import SCHEMA_VERSION
+from mm_assets.contracts.report import REPORT_VERSION, StageReport, Table, read_report
+from mm_assets.data.atomic import atomic_folder, write_text
+from mm_assets.evaluation.card import SECTIONS, CardContents, PageParts, read_metrics, render_card
+from mm_assets.validation.card import check_card
+
+if TYPE_CHECKING:
+    from mm_assets.stages.project import Project
+
+# Of the libraries that decide what data, vectors, weights and answers are.
+LIBRARIES = (
+    "av", "great-expectations", "mm-assets", "numpy", "onnx", "onnxscript", "pandas", "pillow",
+    "pyarrow", "scikit-learn", "timm", "tokenizers", "torch", "torchaudio", "transformers",
+)  # fmt: skip
+# Sections of params.yaml that say when, where and how strictly, not what is made.
+NOT_DECIDING = {"schedule", "compute", "gates"}
+SHEET_PX = 1000  # longest side of a pixel picture in the card
+
+
+def card(project: Project) -> StageReport:
+    """Write `artifacts/card/model_card.html`.
+
+    Raises:
+        StageError: A stage before has not run.
+    """
+    contents = gather_contents(project)
+    page = render_card(contents)
+    with atomic_folder(project.workspace.card) as folder:
+        write_text(folder / "model_card.html", page)
+    parts = PageParts(page)
+    suite = check_card(
+        parts.sections,
+        parts.reports,
+        parts.resources,
+        needed_sections=SECTIONS,
+        needed_reports=list(contents.reports),
+    )
+    return StageReport(
+        stage="card",
+        rows_in=len(contents.reports),
+        rows_out=len(contents.reports),
+        metrics={"sections": len(parts.sections), "pictures": len(parts.resources)},
+        suites=(suite,),
+        tables=(
+            Table(
+                title="The page",
+                columns=("file", "shows"),
+                rows=(
+                    (
+                        (project.workspace.card / "model_card.html")
+                        .relative_to(project.workspace.root)
+                        .as_posix(),
+                        ", ".join(parts.sections),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def gather_contents(project: Project) -> CardContents:
+    """Read all that the card shows.
+
+    Raises:
+        StageError: A stage before has not run.
+    """
+    config, workspace = project.config, project.workspace
+    stages = [
+        "validate",
+        "augment",
+        *(f"embed@{key}" for key in config.modalities),
+        "train",
+        "evaluate",
+        "export",
+    ]
+    reports = {stage: read_report(workspace.report(stage)) for stage in stages}
+    model = json.loads((workspace.model / "config.json").read_text(encoding="utf-8"))
+    signature = workspace.onnx / "signature.json"
+    exported = json.loads(signature.read_text(encoding="utf-8")) if signature.is_file() else None
+    schemas = {
+        "params.yaml": SCHEMA_VERSION,
+        "reports": REPORT_VERSION,
+        "model": model["schema_version"],
+    }
+    return CardContents(
+        config=config,
+        metrics=read_metrics(workspace.evaluation, config),
+        reports=reports,
+        encoders={
+            key: {
+                "name": encoder.name,
+                "version": encoder.version,
+                "dim": vectors["encoder"]["dim"],
+                "licence": encoder.licence,
+                "source": encoder.source,
+            }
+            for (key, encoder), vectors in zip(
+                project.encoders.items(), model["modalities"], strict=True
+            )
+        },
+        signature=exported,
+        pictures={
+            plot.path: embed_picture(workspace.root / plot.path)
+            for report in reports.values()
+            for plot in report.plots
+        },
+        schemas=schemas | ({"signature": exported["schema_version"]} if exported else {}),
+        libraries={name: metadata.version(name) for name in LIBRARIES},
+        params=_write_params(project),
+    )
+
+
+def embed_picture(path: Path) -> str:
+    """Turn a picture into a data URI; a picture of pixels is made smaller first."""
+    if path.suffix == ".svg":
+        kind, data = "svg+xml", path.read_bytes()
+    else:
+        kind, data = "jpeg", _shrink(path)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _shrink(path: Path) -> bytes:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.thumbnail((SHEET_PX, SHEET_PX))
+        small = io.BytesIO()
+        image.convert("RGB").save(small, "JPEG", quality=80)
+    return small.getvalue()
+
+
+def _write_params(project: Project) -> str:
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(project.config.model_dump(mode="json", exclude=NOT_DECIDING), text)
+    return text.getvalue()
