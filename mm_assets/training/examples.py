@@ -87,7 +87,7 @@ def gather_examples(
         {name: torch.from_numpy(matrix) for name, (matrix, _) in aligned.items()},
         presence,
         {
-            name: torch.from_numpy(target.encode(rows[name], where=name))
+            name: torch.tensor(target.encode(rows[name], where=name))
             for name, target in targets.items()
         },
     )
