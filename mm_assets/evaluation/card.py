@@ -58,7 +58,7 @@ def render_card(contents: CardContents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "plain": _plain}
+    environment.filters |= {"percent": _percent, "css_percent": _css_percent, "plain": _plain}
     environment.tests["number"] = lambda value: isinstance(value, (int, float))
     page = environment.get_template("model_card.html.j2").render(
         c=contents,
@@ -165,7 +165,11 @@ def _count_checks(reports: Iterable[StageReport]) -> dict[str, int]:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _css_percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
 
 
 def _plain(value: object) -> str:

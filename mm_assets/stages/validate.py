@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.table import ID, read_table
@@ -24,6 +27,8 @@ from mm_assets.validation.table import check_table
 if TYPE_CHECKING:
     from mm_assets.stages.project import Project
 
+SAID = ("title", "description", "source", "licence")  # of data/card.json, shown in the report
+
 
 def validate(project: Project) -> StageReport:
     """Sort the raw table's rows into valid samples and quarantine.
@@ -37,7 +42,7 @@ def validate(project: Project) -> StageReport:
         where none is to blame), ``reason``, ``detail``. A row may have several.
 
     Raises:
-        SourceError: The table is absent or unreadable.
+        SourceError: The table is absent or unreadable, or `data/card.json` is.
     """
     config, workspace = project.config, project.workspace
     raw = read_table(workspace.data / config.data.table)
@@ -126,6 +131,7 @@ def _report(
         },
         suites=suites,
         tables=(
+            *_describe_source(project.workspace.data / "card.json"),
             Table(
                 title="Quarantined rows by reason",
                 columns=("reason", "rows", "example", "detail"),
@@ -133,3 +139,19 @@ def _report(
             ),
         ),
     )
+
+
+def _describe_source(path: Path) -> tuple[Table, ...]:
+    """Repeat what `data/card.json` says of the data in words, where there is such a file.
+
+    Raises:
+        SourceError: It is no JSON object.
+    """
+    if not path.is_file():
+        return ()
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple((key, said[key]) for key in SAID if isinstance(said.get(key), str))
+    except (ValueError, AttributeError) as error:
+        raise SourceError(f"{path} must hold a JSON object ({error}); mend or delete it") from None
+    return (Table(title="About the data", columns=("", "as its card says"), rows=rows),)
