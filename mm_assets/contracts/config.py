@@ -18,7 +18,7 @@ from mm_assets.contracts.errors import ConfigError
 
 SCHEMA_VERSION = 1
 Model = TypeVar("Model", bound=BaseModel)
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 RESERVED = ("id", "copy", "split", "group", "render")  # columns beside modalities and targets
 Split = Literal["train", "validation", "test"]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -65,6 +65,14 @@ class Encoder(ABC):
         """
 
     @abstractmethod
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector.
+
+        Args:
+            state: The fitted state, for an encoder that has one.
+        """
+
+    @abstractmethod
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network in evaluation mode on the CPU.
 
@@ -76,8 +84,13 @@ class Encoder(ABC):
                 encoder that has one.
         """
 
-    def fingerprint(self, state: dict[str, np.ndarray] | None = None) -> str:
-        """Digest everything but the sample that decides a vector: part of the store's key."""
+    def fingerprint(self, state: dict[str, np.ndarray] | None = None, *, preprocessing: int) -> str:
+        """Digest everything but the sample that decides a vector: part of the store's key.
+
+        Args:
+            state: The fitted state, for an encoder that has one.
+            preprocessing: The modality's `version`.
+        """
         from mm_assets.data.versions import decoding_versions
 
         state_digest = hashlib.sha256()
@@ -89,6 +102,7 @@ class Encoder(ABC):
             "options": self.options.model_dump(mode="json"),
             "weights": self.weights_digest(),
             "state": state_digest.hexdigest(),
+            "preprocessing": preprocessing,
             "decoding": decoding_versions(self.kind),
             "precision": "float32",
         }

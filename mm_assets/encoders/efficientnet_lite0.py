@@ -40,6 +40,10 @@ class EfficientNetLite0(base.Encoder):
         """Give the SHA-256 of the weights; see `Encoder.weights_digest`."""
         return digest_weights(self.weights, self.name)
 
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector."""
+        return 1280
+
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network; see `Encoder.network`."""
         from mm_assets.encoders.networks.efficientnet_lite0 import load_efficientnet_lite0

@@ -43,6 +43,10 @@ class MiniLM(base.Encoder):
         """Give the SHA-256 of the weights; see `Encoder.weights_digest`."""
         return digest_weights(self.weights, self.name)
 
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector."""
+        return 384
+
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network; see `Encoder.network`."""
         from mm_assets.encoders.networks.sentence_bert import load_sentence_bert

@@ -36,26 +36,39 @@ class Standardized(base.Encoder):
         """Give an empty text: there are no weights."""
         return ""
 
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector, which the state knows; see `network`."""
+        return len(_require(state)["mean"])
+
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network.
 
         Args:
             state: ``mean`` and ``scale``, float32 (dim,), as
                 `mm_assets.training.encoder_fitting.fit_encoder` gives them.
-
-        Raises:
-            DataContractError: No state was given.
         """
         import torch
 
         from mm_assets.encoders.networks.standardize import Standardize
 
-        if not state:
-            raise DataContractError(
-                "encoder standardized needs its fitted state (mean, scale), got none; take it from "
-                "read_embeddings(...).state or fit it with fit_encoder"
-            )
-        return Standardize(torch.from_numpy(state["mean"]), torch.from_numpy(state["scale"])).eval()
+        fitted = _require(state)
+        return Standardize(
+            torch.from_numpy(fitted["mean"]), torch.from_numpy(fitted["scale"])
+        ).eval()
+
+
+def _require(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    """Give the state.
+
+    Raises:
+        DataContractError: There is none.
+    """
+    if not state:
+        raise DataContractError(
+            "encoder standardized needs its fitted state (mean, scale), got none; take it from "
+            "read_embeddings(...).state or fit it with fit_encoder"
+        )
+    return state
 
 
 ENCODER = Standardized

@@ -41,6 +41,10 @@ class VoiceFunctionals(base.Encoder):
         """Give an empty text: there are no weights."""
         return ""
 
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector."""
+        return 106
+
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network; see `Encoder.network`."""
         from mm_assets.encoders.networks.voice_functionals import VoiceFunctionals as Network

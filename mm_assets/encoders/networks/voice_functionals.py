@@ -20,6 +20,7 @@ MELS, COEFFICIENTS = 40, 13
 PITCH_WINDOW = 800  # 50 ms: three periods of the lowest pitch
 PITCH_SPECTRUM = 2048  # at least the window and the longest lag, so that lags do not wrap around
 PITCH_LOW_HZ, PITCH_HIGH_HZ = 60.0, 500.0
+PITCH_REFERENCE_HZ = 150.0  # log pitch is 0 here, and where nothing is voiced
 PITCH_BAND_HZ = 2000.0  # harmonics above tell little about pitch and cost much
 MODULATIONS_HZ = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)  # of loudness: syllables a second
 FUNCTIONALS = 6
@@ -79,7 +80,7 @@ class VoiceFunctionals(nn.Module):
         own = torch.fft.irfft(torch.fft.rfft(padded).abs().square())
         inverse = torch.cos(2 * math.pi * bins[:, None] * lag / PITCH_SPECTRUM)
         self._register("lags", inverse * own[0] / own[lag.long()])
-        self._register("log_pitch", torch.log(RATE_HZ / lag))
+        self._register("log_pitch", torch.log(RATE_HZ / lag / PITCH_REFERENCE_HZ))
         # Multiples of the period fit as well as the period itself: prefer the shortest.
         self._register("preference", -0.1 * torch.log2(lag / lag[0]))
         self._register("modulations", torch.tensor(MODULATIONS_HZ, dtype=torch.float64))
@@ -147,8 +148,8 @@ class VoiceFunctionals(nn.Module):
         """Estimate pitch as the softmax-weighted mean over lags of the autocorrelation.
 
         Returns:
-            Natural log of the pitch in Hz (meaningless where unvoiced), and voicing in 0..1: the
-            autocorrelation at the period, about 0 for noise and silence.
+            Natural log of the pitch over 150 Hz (meaningless where unvoiced), and voicing in
+            0..1: the autocorrelation at the period, near 1 for a tone, low for noise, 0 in silence.
         """
         parts = cut_frames(samples, PITCH_WINDOW) @ self.pitch_spectrum
         real, imaginary = parts.chunk(2, dim=2)
@@ -191,7 +192,8 @@ def cut_frames(samples: Float[Tensor, "batch time"], window: int) -> Float[Tenso
     """
     before = (window - WINDOW) // 2
     padded = nn.functional.pad(samples, (before, before + WINDOW))
-    return padded.unfold(1, window, HOP)  # (batch, frame, window)
+    # Overlapping views would make the products that follow several times slower than a copy does.
+    return padded.unfold(1, window, HOP).contiguous()  # (batch, frame, window)
 
 
 def summarize(
@@ -205,26 +207,20 @@ def summarize(
         the mean squared difference of neighbours): six blocks of one number per contour.
     """
     weight = weight[:, :, None]  # (batch, frame, 1)
-    total = weight.sum(dim=1, keepdim=True) + 1e-6
 
-    def average(values: Tensor) -> Tensor:
-        return (values * weight).sum(dim=1, keepdim=True) / total
+    def average(values: Tensor, weight: Tensor = weight) -> Tensor:
+        # A thousandth of a frame keeps a recording without any weight at 0 instead of 0 / 0.
+        return (values * weight).sum(dim=1, keepdim=True) / (weight.sum(dim=1, keepdim=True) + 1e-3)
 
     mean = average(contours)
     centred = contours - mean
     std = torch.sqrt(average(centred.square()) + 1e-6)
-    score = (centred / std).clamp(-8, 8)
-    extremes = [
-        average(contours * torch.exp(sign * 2 * score)) / (average(torch.exp(sign * 2 * score)))
-        for sign in (1, -1)
-    ]
-    seconds = torch.arange(contours.shape[1], device=contours.device)[None, :, None] * (
-        HOP / RATE_HZ
-    )
+    emphasis = torch.exp(2 * (centred / std).clamp(-8, 8))
+    high = average(contours, weight * emphasis)
+    low = average(contours, weight / emphasis)
+    seconds = torch.arange(contours.shape[1], device=contours.device)[:, None] * (HOP / RATE_HZ)
     from_middle = seconds - average(seconds)
     slope = average(centred * from_middle) / (average(from_middle.square()) + 1e-3)
-    both = weight[:, 1:] * weight[:, :-1]
-    change = (contours[:, 1:] - contours[:, :-1]).square() * both
-    rate = torch.sqrt(change.sum(dim=1) / (both.sum(dim=1) + 1e-6) + 1e-6)
-    parts = [mean, std, *extremes, slope]
-    return torch.cat([*(part.squeeze(1) for part in parts), rate], dim=1)
+    change = (contours[:, 1:] - contours[:, :-1]).square()
+    rate = torch.sqrt(average(change, weight[:, 1:] * weight[:, :-1]) + 1e-6)
+    return torch.cat([mean, std, high, low, slope, rate], dim=2).flatten(1)
