@@ -1,6 +1,5 @@
 """`python -m orchestration`: the whole graph in this process; with `ui`, the web UI and daemon."""
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import click
 import dagster as dg
+from dvc.exceptions import DvcException
 
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
@@ -21,7 +21,11 @@ def main(context: click.Context, select: str | None) -> None:
     """Materialize the asset graph here and now; what is up to date is skipped."""
     prepare_home()
     if context.invoked_subcommand is None:
-        sys.exit(materialize(select))
+        try:
+            sys.exit(materialize(select))
+        except (MMAssetsError, DvcException, dg.DagsterError) as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            sys.exit(1)
 
 
 @main.command()
@@ -46,18 +50,15 @@ def prepare_home() -> Path:
 def materialize(select: str | None) -> int:
     """Materialize the selected assets one after another and say how it went.
 
+    Args:
+        select: Dagster's asset selection; none for all.
+
     Returns:
         The exit status: 0 when every selected asset is up to date, else 1.
     """
-    from orchestration.definitions import defs
-
-    try:
-        job = defs().resolve_job_def("retrain")
-        selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
-        chosen = selection.resolve(job.asset_layer.asset_graph)
-    except (MMAssetsError, dg.DagsterError) as error:
-        click.secho(f"error: {error}", fg="red", err=True)
-        return 1
+    job = load_job()
+    selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
+    chosen = selection.resolve(job.asset_layer.asset_graph)
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(
             instance=instance,
@@ -66,28 +67,50 @@ def materialize(select: str | None) -> int:
             run_config={"loggers": {"compact": {}}},
         )
     if not result.success:
-        click.secho(explain_failures(result), fg="red", err=True)
+        click.secho(
+            explain_failures(result, {key.to_user_string() for key in chosen}), fg="red", err=True
+        )
         return 1
-    if select is None and importlib.util.find_spec("mm_assets.stages.summary"):
+    if select is None:
         from mm_assets.stages.summary import write_summary
 
-        click.echo(write_summary(Workspace(project_root())))
+        click.echo(f"\n{write_summary(Workspace(project_root()))}")
     return 0
 
 
-def explain_failures(result: dg.ExecuteInProcessResult) -> str:
-    """Name each asset that failed and its reason."""
-    blocks = []
+def load_job() -> dg.JobDefinition:
+    """Load the definitions; Dagster wraps what goes wrong in them, and here it is unwrapped."""
+    from orchestration.definitions import defs
+
+    try:
+        return defs().resolve_job_def("retrain")
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MMAssetsError | DvcException):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def explain_failures(result: dg.ExecuteInProcessResult, chosen: set[str]) -> str:
+    """Name each asset that failed with its reason, and those that wait for it."""
+    blocks = {}
     for event in result.all_events:
-        if event.is_step_failure:
+        if event.is_step_failure and event.step_key:
             data = event.step_failure_data
             reason = data.user_failure_data and data.user_failure_data.description
-            blocks.append(f"{event.step_key} failed\n{reason or data.error_display_string}")
-    skipped = [event.step_key for event in result.all_events if event.is_step_skipped]
-    tail = f"not run, since they depend on it: {', '.join(map(str, skipped))}\n" if skipped else ""
-    return "\n".join(
-        ["", *blocks, tail + "Finished assets are kept: run the same command again once mended."]
-    )
+            blocks[event.step_key] = reason or data.error_display_string
+    done = {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    lines = [f"\n{asset} failed\n{reason}" for asset, reason in blocks.items()]
+    if waiting := sorted(chosen - done - blocks.keys()):
+        lines.append(f"not run: {', '.join(waiting)}")
+    lines.append("Finished assets are kept: run the same command again once mended.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
