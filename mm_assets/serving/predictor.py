@@ -5,9 +5,11 @@ Needs ONNX Runtime and the decoders of `mm_assets.modalities`, but no torch.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +78,9 @@ class Predictor:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or os.cpu_count() or 1
         options.inter_op_num_threads = 1
-        available = ort.get_available_providers()
-        wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
-        options.log_severity_level = 3  # no warning where a GPU build finds no GPU
-        self.session = ort.InferenceSession(str(folder / MODEL_FILE), options, providers=wanted)
+        self.session = ort.InferenceSession(
+            str(folder / MODEL_FILE), options, providers=list_providers()
+        )
 
     def predict(self, rows: Sequence[Row], *, folder: Path | None = None) -> list[Probabilities]:
         """Answer each row.
@@ -150,6 +151,20 @@ class Predictor:
             return modality.decode(cell, base)
         except BadSampleError as error:
             raise BadSampleError(error.reason, f"{key}: {error.detail}") from None
+
+
+def list_providers() -> list[str]:
+    """Name ONNX Runtime's providers to use: CUDA before the CPU where a driver is installed.
+
+    The GPU build names CUDA on any machine, and fails loudly to load it where there is no driver.
+    """
+    import onnxruntime as ort
+
+    with suppress(OSError):
+        ctypes.CDLL("libcuda.so.1")
+        if "CUDAExecutionProvider" in ort.get_available_providers():
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
 
 
 def collate_rows(
