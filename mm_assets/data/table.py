@@ -6,6 +6,7 @@ target. A missing modality is a null, never a made-up value.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,11 +35,12 @@ def read_table(path: Path) -> pd.DataFrame:
         One row per sample, index 0..n-1.
 
     Raises:
-        SourceError: The file is absent, unreadable or of another format.
+        SourceError: The file is absent, unreadable or of another format, or two of its columns
+            have one name.
     """
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.csv
+    from pyarrow import csv, parquet
 
     if not path.is_file():
         raise SourceError(
@@ -47,13 +49,14 @@ def read_table(path: Path) -> pd.DataFrame:
         )
     try:
         if path.suffix == ".parquet":
-            table = pa.parquet.read_table(path)
+            table = parquet.read_table(path)
         elif path.suffix == ".csv":
-            names = pa.csv.open_csv(path).schema.names
-            table = pa.csv.read_csv(
+            parsing = csv.ParseOptions(newlines_in_values=True)
+            names = csv.open_csv(path, parse_options=parsing).schema.names
+            table = csv.read_csv(
                 path,
-                parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-                convert_options=pa.csv.ConvertOptions(
+                parse_options=parsing,
+                convert_options=csv.ConvertOptions(
                     column_types={name: pa.string() for name in names},
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,
@@ -64,6 +67,11 @@ def read_table(path: Path) -> pd.DataFrame:
             raise SourceError(f"sample table {path.name} must be .csv or .parquet; convert it")
     except pa.ArrowInvalid as error:
         raise SourceError(f"sample table {path.name} cannot be read: {error}") from None
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise SourceError(
+            f"sample table {path.name} has two columns named {twice[0]!r}; rename one"
+        )
     frame = table.to_pandas()
     return pd.DataFrame(frame.reset_index(drop=True))
 

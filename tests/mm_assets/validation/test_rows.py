@@ -1,0 +1,148 @@
+import pandas as pd
+import pytest
+
+from mm_assets.contracts.config import parse_config
+from mm_assets.validation.rows import (
+    as_text,
+    find_bad_rows,
+    find_duplicates,
+    hash_contents,
+    join_findings,
+    name_samples,
+)
+
+CONFIG = {
+    "version": 1,
+    "data": {"id": "key", "group": "who", "split": "part"},
+    "modalities": {
+        "text": {"kind": "text", "column": "words", "encoder": {"name": "minilm"}},
+        "photo": {"kind": "image", "column": "file", "encoder": {"name": "efficientnet_lite0"}},
+    },
+    "targets": {"mood": {"column": "feeling", "classes": ["glad", "sad"]}},
+}
+GOOD = {"key": "a", "who": "g", "part": "train", "words": "hi", "file": None, "feeling": "glad"}
+
+
+def find(*changes, config=CONFIG):
+    """Give (row, reason, detail) of what is found in rows that differ from a good one."""
+    rows = [{**GOOD, "key": f"r{n}", **change} for n, change in enumerate(changes, start=1)]
+    parsed = parse_config(config)
+    found = find_bad_rows(name_samples(pd.DataFrame(rows), parsed), parsed)
+    return list(zip(found["row"], found["reason"], found["detail"], strict=True))
+
+
+def test_a_good_row_has_no_finding():
+    assert find({}, {"feeling": None}, {"words": None, "file": "x.png"}) == []
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_empty_id_is_found(empty):
+    assert find({}, {"key": empty}) == [(2, "id_missing", "the id is empty")]
+
+
+def test_of_rows_with_one_id_the_first_stays():
+    same = [{"key": "x"}] * 3
+    assert find({}, *same) == [
+        (3, "id_duplicated", "repeats the id of row 2"),
+        (4, "id_duplicated", "repeats the id of row 2"),
+    ]
+
+
+def test_a_row_without_a_group_is_found():
+    detail = "without a group it could fall on both sides of a split"
+    assert find({}, {"who": None}) == [(2, "group_missing", detail)]
+
+
+def test_without_a_group_column_every_row_is_its_own_group():
+    config = {**CONFIG, "data": {"id": "key"}}
+    samples = name_samples(pd.DataFrame([GOOD]), parse_config(config))
+    assert samples["group"].tolist() == ["a"]
+    assert "split" not in samples
+    assert find({"who": None}, config=config) == []
+
+
+@pytest.mark.parametrize(("split", "shown"), [("dev", "dev"), (None, "null"), ("Train", "Train")])
+def test_a_split_must_be_one_of_three(split, shown):
+    detail = f"must be train, validation, test, got {shown}"
+    assert find({}, {"part": split}) == [(2, "split_unknown", detail)]
+
+
+def test_every_row_of_a_group_in_two_splits_is_found():
+    detail = "group g has rows in more than one split"
+    assert find({}, {"part": "test"}, {"who": "h", "part": "test"}) == [
+        (1, "group_in_two_splits", detail),
+        (2, "group_in_two_splits", detail),
+    ]
+
+
+def test_a_label_must_be_one_of_the_classes_to_the_letter():
+    detail = "mood must be one of glad, sad; got 'Glad'"
+    assert find({}, {"feeling": "Glad"}) == [(2, "label_unknown", detail)]
+
+
+def test_any_name_is_a_label_where_no_classes_are_given():
+    config = {**CONFIG, "targets": {"mood": {"column": "feeling"}}}
+    detail = "mood must be a name, or null; got ' '"
+    found = find({"feeling": "new"}, {"feeling": " "}, config=config)
+    assert found == [(2, "label_unknown", detail)]
+
+
+def test_a_row_without_any_modality_is_found():
+    assert find({}, {"words": None}) == [(2, "no_modality", "every modality is missing")]
+
+
+def test_a_row_may_have_several_findings_in_the_order_of_the_rules():
+    found = find({"part": "dev", "feeling": "odd", "words": None})
+    assert [reason for _, reason, _ in found] == ["split_unknown", "label_unknown", "no_modality"]
+
+
+def find_equal(contents, labels):
+    ids = [f"r{n}" for n in range(1, len(contents) + 1)]
+    samples = pd.DataFrame({"id": ids, "mood": pd.Series(labels, dtype="str")})
+    found = find_duplicates(samples, pd.Series(contents), ["mood"])
+    return list(zip(found["row"], found["reason"], found["detail"], strict=True))
+
+
+def test_of_rows_with_equal_content_and_label_the_first_stays():
+    found = find_equal(["x", "y", "x", "x"], ["glad", "sad", "glad", "glad"])
+    assert found == [
+        (3, "content_duplicated", "has the same content as r1"),
+        (4, "content_duplicated", "has the same content as r1"),
+    ]
+
+
+def test_of_rows_with_equal_content_and_other_labels_none_stays():
+    found = find_equal(["x", "y", "x", "x"], ["glad", "sad", "sad", "glad"])
+    assert found == [
+        (1, "label_contradicted", "later rows repeat it, labelled otherwise"),
+        (3, "label_contradicted", "has the same content as r1, yet another label"),
+        (4, "label_contradicted", "has the same content as r1, yet another label"),
+    ]
+
+
+def test_a_null_label_contradicts_nothing():
+    found = find_equal(["x", "x"], ["glad", None])
+    assert found == [(2, "content_duplicated", "has the same content as r1")]
+
+
+def test_contents_are_equal_only_where_every_modality_is():
+    contents = pd.DataFrame({"a": ["1", "1", None, "1"], "b": [None, "2", "1", None]})
+    found = hash_contents(contents)
+    assert (found.iloc[0] == found.iloc[3], found.nunique()) == (True, 3)
+    assert hash_contents(contents[["a"]]).nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7, 8], ["7", "8"]), ([7.0, None], ["7", None]), ([0.5, 1.0], ["0.5", "1.0"]),
+     (["007", ""], ["007", ""]), ([True, False], ["True", "False"])],
+)  # fmt: skip
+def test_values_become_the_text_that_a_person_would_write(values, expected):
+    found = as_text(pd.Series(values))
+    assert [None if pd.isna(value) else value for value in found] == expected
+
+
+def test_no_findings_still_have_the_columns_and_types_of_findings():
+    found = join_findings([])
+    assert list(found.columns) == ["row", "id", "modality", "reason", "detail"]
+    assert found["row"].dtype == "int64"
