@@ -7,7 +7,7 @@ rows; a resample is then one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -48,10 +48,10 @@ def score_with_intervals(
         Field and Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x (cluster bootstrap).
     """
     totals = sum_by_group(tallies, groups)
-    drawn = target.metrics(np.concatenate(list(_resample(totals, resamples, seed))))
+    sums = np.vstack([totals.sum(axis=0), *_resample(totals, resamples, seed)])
     scores: dict[str, float | int] = {"rows": len(tallies), "groups": len(totals)}
-    for name, value in target.metrics(totals.sum(axis=0)).items():
-        low, high = _interval(drawn[name], confidence)
+    for name, (value, *drawn) in target.metrics(sums).items():
+        low, high = _interval(drawn, confidence)
         scores |= {name: float(value), f"{name}_low": low, f"{name}_high": high}
     return scores
 
@@ -91,18 +91,20 @@ def compare_paired(
     width = first.shape[1]
     totals = sum_by_group(np.hstack([first, second]), groups)
 
-    def differ(pairs: Float[np.ndarray, "*resamples both"]) -> Float[np.ndarray, "*resamples"]:
-        metric = target.headline
-        ours = target.metrics(pairs[..., :width])[metric]
-        theirs = target.metrics(pairs[..., width:])[metric]
-        return np.subtract(ours, theirs)
+    def differ(sums: Iterator[np.ndarray]) -> Float[np.ndarray, " resample"]:
+        both = np.vstack(list(sums))
+        ours, theirs = target.metrics(both[:, :width]), target.metrics(both[:, width:])
+        gaps: np.ndarray = ours[target.headline] - theirs[target.headline]
+        return gaps
 
-    difference = float(differ(totals.sum(axis=0)))
-    drawn = differ(np.concatenate(list(_resample(totals, resamples, seed))))
-    swapped = differ(np.concatenate(list(_swap(totals, resamples, seed))))
+    difference = float(differ(iter([totals.sum(axis=0)]))[0])
+    drawn, swapped = (
+        differ(_resample(totals, resamples, seed)),
+        differ(_swap(totals, resamples, seed)),
+    )
     # A swap that gives the same difference may miss it in the last bit.
     extreme = int((np.abs(swapped) >= abs(difference) - 1e-12).sum())
-    low, high = _interval(drawn, confidence)
+    low, high = _interval(list(drawn), confidence)
     return {
         "rows": len(first),
         "groups": len(totals),
@@ -152,7 +154,7 @@ def _chunks(resamples: int, groups: int) -> Iterator[int]:
         yield min(size, resamples - start)
 
 
-def _interval(drawn: Float[np.ndarray, " resample"], confidence: float) -> tuple[float, float]:
+def _interval(drawn: Sequence[float], confidence: float) -> tuple[float, float]:
     """Cut equal tails off."""
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(np.asarray(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

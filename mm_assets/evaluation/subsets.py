@@ -141,7 +141,7 @@ def judge_answers(
         }
 
         def headline(name: str) -> float:
-            return float(target.metrics(tallies[name].sum(axis=0))[target.headline])
+            return float(target.metrics(tallies[name].sum(axis=0)[None])[target.headline][0])
 
         best = max(singles, key=headline)
         evidence["fusion_vs_best_single"] = {

@@ -99,9 +99,9 @@ class Target(ABC):
 
     @abstractmethod
     def metrics(
-        self, tallies: Shaped[np.ndarray, "*resamples tally"]
-    ) -> dict[str, Float[np.ndarray, "*resamples"]]:
-        """Compute every metric from sums of tallies, for any number of resamples at once."""
+        self, tallies: Shaped[np.ndarray, "resample tally"]
+    ) -> dict[str, Float[np.ndarray, " resample"]]:
+        """Compute every metric from sums of tallies, one per resample, for all of them at once."""
 
 
 def find_target(kind: str) -> type[Target]:

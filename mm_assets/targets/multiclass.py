@@ -121,21 +121,21 @@ class Multiclass(Target):
         return tally.reshape(len(self.classes), len(self.classes))
 
     def metrics(
-        self, tallies: Shaped[np.ndarray, "*resamples tally"]
-    ) -> dict[str, Float[np.ndarray, "*resamples"]]:
+        self, tallies: Shaped[np.ndarray, "resample tally"]
+    ) -> dict[str, Float[np.ndarray, " resample"]]:
         """Compute accuracy and macro F1.
 
         A class that is neither present nor predicted has no F1 and is left out of the mean, as
         `sklearn.metrics.f1_score` does when its labels are not given.
         """
         count = len(self.classes)
-        confusion = tallies.reshape(*tallies.shape[:-1], count, count)
-        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-        sizes = confusion.sum(axis=-1) + confusion.sum(axis=-2)  # true + predicted, by class
+        confusion = tallies.reshape(-1, count, count)  # (resample, true, predicted)
+        hits = np.diagonal(confusion, axis1=1, axis2=2)
+        sizes = confusion.sum(axis=2) + confusion.sum(axis=1)  # true + predicted, by class
         f1 = np.divide(2 * hits, sizes, out=np.full(hits.shape, np.nan), where=sizes > 0)
         return {
-            "accuracy": hits.sum(axis=-1) / confusion.sum(axis=(-2, -1)),
-            "macro_f1": np.nanmean(f1, axis=-1),
+            "accuracy": hits.sum(axis=1) / confusion.sum(axis=(1, 2)),
+            "macro_f1": np.nanmean(f1, axis=1),
         }
 
 

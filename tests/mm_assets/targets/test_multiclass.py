@@ -1,0 +1,108 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from mm_assets.contracts.config import TargetConfig
+from mm_assets.contracts.errors import DataContractError, TrainingError
+from mm_assets.targets.base import find_target
+from mm_assets.targets.multiclass import Multiclass
+
+COLOURS = Multiclass(("red", "green", "blue"))
+
+
+def one_hot(labels, classes=3):
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def test_classes_come_from_the_training_labels_in_sorted_order():
+    labels = pd.Series(["b", None, "a", "b"])
+    assert Multiclass.fit(labels, TargetConfig(column="x"), where="t").classes == ("a", "b")
+
+
+def test_given_classes_keep_their_order():
+    config = TargetConfig(column="x", classes=["b", "a"])
+    assert Multiclass.fit(pd.Series(["a", "b"]), config, where="t").classes == ("b", "a")
+
+
+def test_one_class_leaves_nothing_to_learn():
+    with pytest.raises(TrainingError, match=r"target 'mood' needs at least 2 classes, got 1 \(a\)"):
+        Multiclass.fit(pd.Series(["a", None]), TargetConfig(column="x"), where="mood")
+
+
+def test_a_class_that_no_training_row_shows_is_refused():
+    config = TargetConfig(column="x", classes=["a", "b", "c"])
+    with pytest.raises(TrainingError, match=r"no training row of class c.*targets\.mood\.classes"):
+        Multiclass.fit(pd.Series(["a", "b"]), config, where="mood")
+
+
+def test_labels_become_numbers_and_null_is_unknown():
+    numbers = COLOURS.encode(pd.Series(["blue", None, "red"]), where="t")
+    assert numbers.tolist() == [2, -1, 0]
+    assert COLOURS.is_known(numbers).tolist() == [True, False, True]
+
+
+def test_a_column_of_nulls_is_unknown_throughout():
+    assert COLOURS.encode(pd.Series([None, None]), where="t").tolist() == [-1, -1]
+
+
+def test_a_label_that_is_no_class_is_named():
+    with pytest.raises(DataContractError, match=r"'t' needs one of red, green, blue, got 'pink'"):
+        COLOURS.encode(pd.Series(["red", "pink"]), where="t")
+
+
+def test_loss_of_flat_logits_is_the_logarithm_of_the_number_of_classes():
+    loss = COLOURS.loss(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert loss.item() == pytest.approx(np.log(3))
+
+
+def test_loss_is_sklearns_log_loss_over_the_labelled_rows():
+    logits = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0], [9.0, 0.0, 0.0]])
+    loss = COLOURS.loss(logits, torch.tensor([0, 1, -1]))
+    expected = reference.log_loss(
+        [0, 1], torch.softmax(logits[:2].double(), dim=1), labels=[0, 1, 2]
+    )
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_rows_without_a_label_give_no_loss_and_no_gradient():
+    logits = torch.randn(2, 3, requires_grad=True)
+    COLOURS.loss(logits, torch.tensor([-1, -1])).backward()
+    assert logits.grad.abs().max() == 0
+
+
+def test_the_constant_answer_is_the_share_of_each_class():
+    shares = COLOURS.constant(np.array([0, 0, 1, 2, -1]))
+    np.testing.assert_allclose(shares, [0.5, 0.25, 0.25])
+    assert COLOURS.answer(shares[None]) == ["red"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
+def test_metrics_of_summed_tallies_are_those_of_sklearn(pairs):
+    true, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+    tally = COLOURS.tally(true, one_hot(predicted)).sum(axis=0)
+
+    found = {name: value[0] for name, value in COLOURS.metrics(tally[None]).items()}
+
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(true, predicted))
+    expected = reference.f1_score(true, predicted, average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(expected)
+    np.testing.assert_array_equal(
+        COLOURS.confusion(tally), reference.confusion_matrix(true, predicted, labels=[0, 1, 2])
+    )
+
+
+def test_many_resamples_are_scored_at_once_as_one_by_one():
+    tallies = np.random.default_rng(0).integers(0, 9, size=(20, 9))
+    together = COLOURS.metrics(tallies)
+    for place in range(20):
+        for name, value in COLOURS.metrics(tallies[place : place + 1]).items():
+            assert together[name][place] == pytest.approx(value[0])
+
+
+def test_its_state_rebuilds_it():
+    again = find_target("multiclass").from_state(COLOURS.state())
+    assert again.classes == COLOURS.classes
