@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
         "modalities": {
             key: {
                 "kind": "features",
-                "options": {},
+                "options": {"dim": len(w)},
                 "inputs": {"dim": len(w)},
                 "files": [],
                 "arrays": ["vector"],
