@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mm_assets.contracts.errors import ExportError
-from mm_assets.serving.predictor import Arrays
+from mm_assets.modalities.base import Arrays
 
 if TYPE_CHECKING:
     from mm_assets.training.model import FusionModel

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mm_assets.serving.predictor import Arrays
+from mm_assets.modalities.base import Arrays
 
 BATCH_SIZES = (1, 3, 32)
 

@@ -17,11 +17,11 @@ from mm_assets.data.progress import announce
 from mm_assets.data.table import COPY, read_augmented
 from mm_assets.data.vectors import read_embeddings
 from mm_assets.export.parity import BATCH_SIZES, compare, round_up
+from mm_assets.modalities.base import Arrays
 from mm_assets.serving.predictor import (
     MODEL_FILE,
     SIGNATURE_FILE,
     SIGNATURE_VERSION,
-    Arrays,
     Predictor,
     collate_rows,
 )
