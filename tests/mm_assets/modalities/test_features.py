@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mm_assets.contracts.errors import BadSampleError, ConfigError
+from mm_assets.modalities.base import load_modality
+
+HERE = Path()
+
+
+def make(dim=3, **augment):
+    return load_modality("features", {"dim": dim}, augment, where="modalities.x")
+
+
+@pytest.mark.parametrize(
+    "cell", ["[1, 2.5, -3]", [1, 2.5, -3], (1, 2.5, -3), np.array([1, 2.5, -3])]
+)
+def test_one_vector_is_the_same_however_it_is_written(cell):
+    modality = make()
+    np.testing.assert_array_equal(modality.decode(cell, HERE), np.float32([1, 2.5, -3]))
+    assert modality.decode(cell, HERE).dtype == np.float32
+    assert modality.probe(cell, HERE) == {
+        **modality.probe("[1.0, 2.5, -3.0]", HERE),
+        "length": 3,
+        "minimum": -3.0,
+        "maximum": 2.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason", "detail"),
+    [
+        ("[1, 2]", "vector_length", r"`options.dim` = 3 numbers, got 2"),
+        ([], "vector_length", r"got 0"),
+        ("[1, null, 2]", "vector_not_finite", r"number 1 is nan"),
+        ([1, 2, float("inf")], "vector_not_finite", r"number 2 is inf"),
+        ([1, 2, 1e300], "vector_not_finite", r"number 2 is 1e\+300; all must be finite as 32-bit"),
+        ("1, 2, 3", "vector_unreadable", r"must hold a list of numbers"),
+        (["a", "b", "c"], "vector_unreadable", r"must hold a list of numbers"),
+        ([[1, 2, 3]], "vector_unreadable", r"must hold a flat list, got 2 dimensions"),
+        (5, "vector_unreadable", r"must hold a flat list, got 0 dimensions"),
+        ('{"a": 1}', "vector_unreadable", r"must hold a list of numbers"),
+    ],
+)
+def test_a_bad_vector_has_its_reason(cell, reason, detail):
+    modality = make()
+    for look in (modality.probe, modality.decode):
+        with pytest.raises(BadSampleError, match=detail) as caught:
+            look(cell, HERE)
+        assert caught.value.reason == reason
+
+
+def test_the_length_must_be_stated():
+    with pytest.raises(ConfigError, match=r"`modalities.x.options.dim` is missing"):
+        load_modality("features", {}, {}, where="modalities.x")
+
+
+def test_a_batch_is_a_matrix():
+    arrays = make().collate([np.float32([1, 2, 3]), make().placeholder({})], {})
+    np.testing.assert_array_equal(arrays["vector"], [[1, 2, 3], [0, 0, 0]])
+    assert arrays["vector"].dtype == np.float32
+
+
+def test_noise_is_relative_and_the_same_each_time():
+    modality, value = make(10_000, noise=0.1), np.linspace(-5, 1000, 10_000, dtype=np.float32)
+    plan = json.loads(json.dumps(modality.plan(np.random.default_rng(3))))
+    rendered = modality.render(value, plan)
+    np.testing.assert_array_equal(rendered, modality.render(value, plan))
+    ratio = rendered / value - 1
+    assert abs(ratio.mean()) < 0.004  # four standard errors
+    assert abs(ratio.std() - 0.1) < 0.003
+
+
+def test_no_noise_changes_nothing():
+    modality, value = make(noise=0.0), np.float32([1, 2, 3])
+    rendered = modality.render(value, modality.plan(np.random.default_rng(0)))
+    np.testing.assert_array_equal(rendered, value)
