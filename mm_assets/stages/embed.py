@@ -130,7 +130,7 @@ def _list_jobs(project: Project, key: str, present: pd.DataFrame) -> list[Job]:
     """
     modality, data = project.modalities[key], project.workspace.data
 
-    def identify(row: tuple[str, object, str | None]) -> Job:
+    def identify(row: tuple[str, object, object]) -> Job:
         sample, cell, render = row
         plan = json.loads(render).get(key) if isinstance(render, str) else None
         with _naming(key, sample, cell):
