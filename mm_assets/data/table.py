@@ -72,8 +72,8 @@ def read_table(path: Path) -> pd.DataFrame:
         raise SourceError(
             f"sample table {path.name} has two columns named {twice[0]!r}; rename one"
         )
-    frame = table.to_pandas()
-    return pd.DataFrame(frame.reset_index(drop=True))
+    frame = table.to_pandas(ignore_metadata=True)  # an index with a name is a column too
+    return pd.DataFrame(frame)
 
 
 def read_augmented(folder: Path, *, splits: Collection[Split]) -> pd.DataFrame:

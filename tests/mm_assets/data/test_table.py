@@ -32,12 +32,12 @@ def test_a_header_alone_is_an_empty_table(tmp_path):
     assert frame.empty
 
 
-def test_parquet_keeps_its_types_and_loses_its_index(tmp_path):
-    written = pd.DataFrame({"id": [3, 4], "vector": [[1.0, 2.0], None]}, index=[7, 9])
-    written.to_parquet(tmp_path / "t.parquet")
+def test_parquet_keeps_its_types_and_an_index_becomes_a_column(tmp_path):
+    vectors = {"vector": [[1.0, 2.0], None]}
+    pd.DataFrame(vectors, index=pd.Index([7, 9], name="id")).to_parquet(tmp_path / "t.parquet")
     frame = read_table(tmp_path / "t.parquet")
     assert frame.index.tolist() == [0, 1]
-    assert frame["id"].tolist() == [3, 4]
+    assert frame["id"].tolist() == [7, 9]
     assert list(frame["vector"].iloc[0]) == [1.0, 2.0]
     assert frame["vector"].isna().tolist() == [False, True]
 

@@ -1,0 +1,154 @@
+import json
+
+import pandas as pd
+import pytest
+
+from mm_assets.contracts.errors import SourceError
+from mm_assets.stages.validate import validate
+
+
+def read(project, name):
+    return pd.read_parquet(project.workspace.validated / f"{name}.parquet")
+
+
+def test_good_rows_all_stay_with_their_measurements(small):
+    project = small.load()
+    report = validate(project)
+    samples, probes = read(project, "samples"), read(project, "probes")
+    assert (report.rows_in, report.rows_out, report.blocks) == (60, 60, False)
+    assert list(samples.columns) == ["id", "group", "text", "photo", "scan", "mood"]
+    assert samples["id"].tolist() == small.table["id"].tolist()
+    assert samples["text"].isna().sum() == report.metrics["text_missing"] == 12
+    assert len(probes) == samples[["text", "photo", "scan"]].notna().sum().sum()
+    assert set(probes.loc[probes["modality"] == "photo", "width_px"]) == {16}
+    assert read(project, "quarantine").empty
+
+
+def test_bad_rows_are_quarantined_with_reason_and_modality(small):
+    table = small.table
+    (small.root / "data/3.png").write_bytes((small.root / "data/3.png").read_bytes()[:200])
+    table.loc[4, "words"] = " "
+    table.loc[5, "vector"] = "[1, 2]"
+    table.loc[6, "feeling"] = "odd"
+    table.loc[8, "id"] = "s7"
+    table.loc[9, ["words", "file", "vector"]] = None
+    table.loc[11, ["words", "file", "vector"]] = table.loc[10, ["words", "file", "vector"]]
+    table.loc[12, ["words", "file", "vector", "feeling"]] = table.loc[
+        13, ["words", "file", "vector", "feeling"]
+    ]
+    small.params["gates"] = {"quarantined_share": 0.2}
+    project = small.load()
+    report = validate(project)
+
+    quarantine = read(project, "quarantine")
+    found = {
+        (row.row, row.reason): None if pd.isna(row.modality) else row.modality
+        for row in quarantine.itertuples()
+    }
+    assert found == {
+        (4, "image_truncated"): "photo",
+        (5, "text_empty"): "text",
+        (6, "vector_length"): "scan",
+        (7, "label_unknown"): None,
+        (9, "id_duplicated"): None,
+        (10, "no_modality"): None,
+        (11, "label_contradicted"): None,
+        (12, "label_contradicted"): None,
+        (14, "content_duplicated"): None,
+    }
+    assert (report.rows_in, report.rows_out) == (60, 51)
+    assert report.metrics["quarantined_share"] == 0.15
+    assert not report.blocks
+    (reasons,) = report.tables
+    assert reasons.rows[0] == (
+        "label_contradicted",
+        2,
+        "s10",
+        "later rows repeat it, labelled otherwise",
+    )
+    kept = set(read(project, "samples")["id"])
+    lost = {f"s{n}" for n in (3, 4, 5, 6, 8, 9, 10, 11, 13)}  # the second s7 was s8
+    assert kept == {f"s{n}" for n in range(60)} - lost
+    assert set(read(project, "probes")["id"]) == kept
+
+
+def test_a_row_with_two_bad_cells_counts_once(small):
+    small.table.loc[3, ["file", "vector"]] = ["gone.png", "[]"]
+    project = small.load()
+    report = validate(project)
+    assert report.metrics["quarantined"] == 1
+    assert read(project, "quarantine")["reason"].tolist() == ["file_missing", "vector_length"]
+
+
+def test_too_many_bad_rows_block(small):
+    small.table.loc[:3, "feeling"] = "odd"
+    report = validate(small.load())
+    assert report.blocks
+    assert [r.observed for s in report.suites for r in s.failed] == ["0.06667"]
+
+
+def test_rows_that_are_all_bad_block_without_an_accident(small):
+    small.table["feeling"] = "odd"
+    project = small.load()
+    report = validate(project)
+    assert report.blocks
+    assert (report.rows_out, len(read(project, "samples"))) == (0, 0)
+
+
+def test_a_breach_of_the_whole_table_stops_before_any_row(small):
+    small.table = small.table.rename(columns={"file": "picture"})
+    project = small.load()
+    report = validate(project)
+    assert [suite.name for suite in report.suites] == ["table_is_well_formed"]
+    assert report.blocks
+    assert (report.rows_in, report.rows_out) == (60, 0)
+    for name in ("samples", "probes", "quarantine"):
+        assert read(project, name).empty
+
+
+def test_a_given_split_is_kept(small):
+    small.table["part"] = ["train" if n < 40 else "test" for n in range(60)]
+    small.params["data"]["split"] = "part"
+    project = small.load()
+    validate(project)
+    assert read(project, "samples")["split"].value_counts().to_dict() == {"train": 40, "test": 20}
+
+
+def test_two_runs_give_equal_bytes(small, read_bytes):
+    small.table.loc[3, "file"] = "gone.png"
+    project = small.load()
+    first = validate(project).model_dump_json(), read_bytes(project.workspace.validated)
+    second = validate(project).model_dump_json(), read_bytes(project.workspace.validated)
+    assert first == second
+
+
+def test_numbers_of_a_parquet_table_become_ids_and_labels(small):
+    small.table["id"] = range(60)
+    small.table["feeling"] = [0.0 if n % 2 else 1.0 for n in range(60)]
+    small.table.loc[5, "feeling"] = None
+    small.table["vector"] = small.table["vector"].map(json.loads)
+    small.params["targets"]["mood"]["classes"] = ["0", "1"]
+    small.params["data"]["table"] = "samples.parquet"
+    small.table.to_parquet(small.root / "data/samples.parquet")
+    small.table = small.table.drop(columns="vector")
+    project = small.load()
+    report = validate(project)
+    samples = read(project, "samples")
+    assert report.rows_out == 60
+    assert samples["id"].tolist()[:2] == ["0", "1"]
+    assert samples["mood"].value_counts(dropna=False).sort_index().tolist() == [29, 30, 1]
+    assert len(samples["scan"].iloc[0]) == 3
+
+
+def test_what_the_data_card_says_is_repeated(small):
+    said = {"title": "Moods", "licence": "CC0", "rows": 60}
+    (small.root / "data/card.json").write_text(json.dumps(said))
+    about = validate(small.load()).tables[0]
+    assert about.title == "About the data"
+    assert about.rows == (("title", "Moods"), ("licence", "CC0"))
+
+
+def test_a_damaged_data_card_is_named(small):
+    (small.root / "data/card.json").write_text("{")
+    with pytest.raises(SourceError, match=r"card\.json must hold a JSON object .*mend or delete"):
+        validate(small.load())
