@@ -59,7 +59,7 @@ def use_recipe(root: Path, name: str, *, data: Path | None = None, force: bool =
         with atomic_folder(workspace.data) as folder:
             _fill(name, data, folder)
     write_text(workspace.params, recipe.read_text(encoding="utf-8"))
-    _run_dvc(root, "add", "--quiet", "data")
+    _run_dvc(root, "add", "data")
     bind_remote(root)
 
 

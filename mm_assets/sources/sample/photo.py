@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 SIZE_PX = 96
 CANVAS_PX = 288  # drawn large, then reduced: smooth edges
 Colour = tuple[int, int, int]
+Pixels = int | float
 
 # Factors on red, green, blue: dim and blue, even, bright and warm.
 LIGHTS = {
@@ -85,7 +86,7 @@ def _pose(layer: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _throw_confetti(canvas: Image.Image, rng: np.random.Generator) -> None:
     """Scatter bright dots over the table."""
     draw = ImageDraw.Draw(canvas)
-    for x, y in rng.integers(0, CANVAS_PX, (int(rng.integers(45, 70)), 2)):
+    for x, y in rng.integers(0, CANVAS_PX, (int(rng.integers(45, 70)), 2)).tolist():
         red, green, blue = rng.permutation([255, int(rng.integers(256)), 40]).tolist()
         draw.ellipse(_around(x, y, rng.uniform(6, 10)), fill=(red, green, blue))
 
@@ -94,7 +95,7 @@ def _let_rain(canvas: Image.Image, rng: np.random.Generator) -> None:
     """Draw slanting streaks of rain over everything."""
     draw = ImageDraw.Draw(canvas)
     slant = rng.uniform(-0.6, 0.6)
-    for x, y in rng.integers(-30, CANVAS_PX, (int(rng.integers(55, 80)), 2)):
+    for x, y in rng.integers(-30, CANVAS_PX, (int(rng.integers(55, 80)), 2)).tolist():
         length = rng.uniform(25, 50)
         draw.line([(x, y), (x + slant * length, y + length)], fill=(200, 215, 235), width=3)
 
@@ -211,7 +212,7 @@ OBJECTS = {
 }
 
 
-def _around(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+def _around(x: Pixels, y: Pixels, radius: Pixels) -> tuple[Pixels, Pixels, Pixels, Pixels]:
     """Give the box around a circle."""
     return (x - radius, y - radius, x + radius, y + radius)
 

@@ -1,0 +1,185 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from mm_assets.cli import mm
+from mm_assets.contracts.config import read_config
+from mm_assets.contracts.errors import ConfigError, SourceError
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.sources.recipes import bind_remote, list_recipes, use_recipe
+from mm_assets.stages.project import build_project
+
+ROOT = Path(__file__).parents[3]
+RECIPE = """# Notes of a clinic: text alone.
+version: 1
+modalities: {note: {kind: text, column: note, encoder: {name: minilm}}}
+targets: {urgent: {column: urgent, classes: ["no", "yes"]}}
+"""
+
+
+def dvc(root, *arguments):
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A git and DVC project with one recipe of its own, `clinic`."""
+    root = tmp_path / "project"
+    (root / "recipes").mkdir(parents=True)
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    (root / ".dvc").mkdir()
+    (root / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    (root / ".gitignore").write_text("/data\n")
+    (root / "recipes/clinic.yaml").write_text(RECIPE)
+    return root
+
+
+@pytest.fixture
+def clinic(tmp_path):
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    (folder / "samples.csv").write_text("id,note,urgent\n1,chest pain,yes\n")
+    return folder
+
+
+def read_pointer(root):
+    (out,) = YAML().load((root / "data.dvc").read_text())["outs"]
+    return out
+
+
+@pytest.mark.parametrize("name", list(list_recipes(ROOT)))
+def test_every_shipped_recipe_is_a_project_and_says_what_it_is(name):
+    config = read_config(ROOT / f"recipes/{name}.yaml")
+    assert build_project(config, Workspace(ROOT)).config.modalities
+    assert len(list_recipes(ROOT)[name]) > 30
+
+
+@pytest.mark.slow
+def test_a_recipe_of_ones_own_is_put_in_place_with_its_folder(project, clinic):
+    use_recipe(project, "clinic", data=clinic)
+
+    assert (project / "params.yaml").read_text() == RECIPE
+    assert (project / "data/samples.csv").read_text().endswith("chest pain,yes\n")
+    assert dvc(project, "status", "--json").strip() == "{}"
+    assert "remote" not in read_pointer(project)
+
+
+@pytest.mark.slow
+def test_data_that_is_there_already_may_stay(project, clinic):
+    clinic.rename(project / "data")
+    use_recipe(project, "clinic")
+    assert dvc(project, "status", "--json").strip() == "{}"
+
+
+@pytest.mark.slow
+def test_data_that_dvc_has_no_copy_of_is_not_replaced(project, clinic):
+    (project / "data").mkdir()
+    mine = project / "data/mine.csv"
+    mine.write_text("never added")
+
+    with pytest.raises(SourceError, match=r"no copy of.*keep them with `dvc add data`.*--force"):
+        use_recipe(project, "clinic", data=clinic)
+    assert mine.read_text() == "never added"
+    assert not (project / "params.yaml").exists()
+
+    dvc(project, "add", "data")
+    mine.write_text("changed since")
+    with pytest.raises(SourceError, match="no copy of"):
+        use_recipe(project, "clinic", data=clinic)
+
+    use_recipe(project, "clinic", data=clinic, force=True)
+    assert not mine.exists()
+
+
+@pytest.mark.slow
+def test_data_that_dvc_has_can_be_replaced_and_brought_back(project, clinic):
+    (project / "data").mkdir()
+    (project / "data/mine.csv").write_text("added")
+    dvc(project, "add", "data")
+    before = (project / "data.dvc").read_text()
+
+    use_recipe(project, "clinic", data=clinic)
+    assert [p.name for p in (project / "data").iterdir()] == ["samples.csv"]
+
+    (project / "data.dvc").write_text(before)
+    dvc(project, "checkout", "data.dvc")
+    assert (project / "data/mine.csv").read_text() == "added"
+
+
+def test_cmu_mosi_is_read_from_its_own_layout(project):
+    released = ROOT / "../shared/data/cmu_mosi"
+    if not released.is_dir():
+        pytest.skip("CMU-MOSI is not on this machine")
+    (project / "recipes/cmu_mosi.yaml").write_text((ROOT / "recipes/cmu_mosi.yaml").read_text())
+    use_recipe(project, "cmu_mosi", data=released)
+    assert {p.name for p in (project / "data").iterdir()} == {"samples.parquet", "card.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("clinik", None, r"no recipe 'clinik' in .*; there are clinic, cmu_mosi, sample"),
+        ("clinic", None, r"recipe clinic needs a folder to read; give it with --data FOLDER"),
+        ("cmu_mosi", None, r"recipe cmu_mosi needs a folder to read"),
+        ("clinic", Path("nowhere"), r"--data must be a folder that exists, got nowhere"),
+        ("sample", Path("here"), r"sample makes its own data; leave out --data here"),
+    ],
+)
+def test_an_unclear_wish_stops_before_any_work(project, name, data, message):
+    for shipped in ("sample", "cmu_mosi"):
+        (project / f"recipes/{shipped}.yaml").write_text(RECIPE)
+    with pytest.raises(SourceError, match=message):
+        use_recipe(project, name, data=data)
+    assert not (project / "data").exists()
+
+
+def test_an_invalid_recipe_stops_before_any_work(project, clinic):
+    (project / "recipes/clinic.yaml").write_text(RECIPE.replace("column: note", "colum: note"))
+    with pytest.raises(ConfigError, match=r"did you mean `column`"):
+        use_recipe(project, "clinic", data=clinic)
+    assert not (project / "data").exists()
+
+
+@pytest.mark.slow
+def test_a_failure_of_dvc_is_passed_on(project, clinic):
+    (project / "dvc.yaml").write_text("stages: {a: {cmd: touch data, outs: [data]}}\n")
+    with pytest.raises(SourceError, match=r"`dvc add data` failed in .*: ERROR"):
+        use_recipe(project, "clinic", data=clinic)
+
+
+@pytest.mark.slow
+def test_the_samples_remote_is_bound_to_what_it_holds(project, clinic):
+    dvc(project, "remote", "add", "sample", ".dvc/sample")
+    clinic.rename(project / "data")
+    dvc(project, "add", "data")
+
+    bind_remote(project)
+    assert "remote" not in read_pointer(project)
+
+    dvc(project, "push", "--remote", "sample")
+    bind_remote(project)
+    assert read_pointer(project)["remote"] == "sample"
+    bind_remote(project)  # once is enough
+    assert read_pointer(project)["remote"] == "sample"
+
+    (project / "data/samples.csv").write_text("id,note,urgent\n")
+    use_recipe(project, "clinic")
+    assert "remote" not in read_pointer(project)
+
+
+def test_help_lists_the_recipes(project, monkeypatch):
+    monkeypatch.chdir(project)
+    shown = CliRunner().invoke(mm, ["use", "--help"]).output
+    assert "clinic  Notes of a clinic: text alone." in shown
+
+
+@pytest.mark.slow
+def test_the_command_says_what_to_type_next(project, clinic, monkeypatch):
+    monkeypatch.chdir(project)
+    shown = CliRunner().invoke(mm, ["use", "clinic", "--data", str(clinic)]).output
+    assert shown == "params.yaml and data/ now hold recipe clinic; next: dvc repro\n"
