@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mm_assets.contracts.config import read_config
+from mm_assets.contracts.config import Config, read_config
 from mm_assets.contracts.report import StageReport, read_report
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.evaluation.card import find_headline, list_lines, read_metrics
@@ -43,10 +43,16 @@ def write_summary(workspace: Workspace) -> str:
         f"Card       {card.relative_to(workspace.root)}",
         "",
         "Next       make ui                           look at it in the Dagster web UI",
-        f"{INDENT}mm predict --help                 ask the exported model",
+        f"{INDENT}{_suggest_prediction(config):<34}ask the exported model",
         f"{INDENT}edit params.yaml, then dvc repro  run only what depends on the change",
     ]
     return "\n".join(lines)
+
+
+def _suggest_prediction(config: Config) -> str:
+    """Name a modality to ask with, a text where there is one."""
+    texts = [key for key, modality in config.modalities.items() if modality.kind == "text"]
+    return f'mm predict --{texts[0]} "..."' if texts else "mm predict --help"
 
 
 def _list_rows(workspace: Workspace) -> list[str]:

@@ -1,0 +1,27 @@
+import numpy as np
+from PIL import Image
+
+from mm_assets.modalities.audio import Waveform
+from mm_assets.validation.contact_sheet import CELL_INCHES, draw_contact_sheet
+
+WAVE = Waveform(np.sin(np.arange(800, dtype=np.float32)), rate_hz=8000)
+ROWS = [
+    ("s1", ["a $ text_ that & is <long> " * 30, Image.new("RGB", (9, 9), "red"), WAVE]),
+    ("s2", [None, None, np.arange(3.0)]),
+]
+
+
+def test_every_kind_of_value_is_drawn_and_equal_values_give_equal_bytes(tmp_path):
+    for name in ("one.png", "two.png"):
+        draw_contact_sheet(tmp_path / name, ["text", "photo", "voice"], ROWS)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    with Image.open(tmp_path / "one.png") as sheet:
+        assert sheet.size == (round(3 * CELL_INCHES * 80), round(2 * CELL_INCHES * 80))
+        colors = sheet.convert("RGB").getcolors(2**24)
+    assert (255, 0, 0) in {color for _, color in colors}
+
+
+def test_a_sheet_without_rows_is_a_page_of_titles(tmp_path):
+    draw_contact_sheet(tmp_path / "empty.png", ["text", "text, copy 1"], [])
+    with Image.open(tmp_path / "empty.png") as sheet:
+        assert sheet.height == round(CELL_INCHES * 80)
