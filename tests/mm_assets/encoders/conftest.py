@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mm_assets.contracts.errors import WeightsError
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.encoders.base import load_encoder
+from mm_assets.encoders.weights import PUBLISHED, find_weights
+from mm_assets.modalities.base import load_modality
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """The folder of published weights; tests that need it are skipped where `mm weights` never ran."""
+    folder = Workspace(Path(__file__).parents[3]).weights
+    try:
+        for name in PUBLISHED:
+            find_weights(folder, name)
+    except WeightsError as error:
+        pytest.skip(str(error))
+    return folder
+
+
+@pytest.fixture
+def build():
+    """Build an encoder from its options."""
+
+    def build(name, kind, weights=Path(), **options):
+        return load_encoder(name, options, kind=kind, weights=weights, where="modalities.x.encoder")
+
+    return build
+
+
+@pytest.fixture
+def encode():
+    """Collate and run, as the embed stage does."""
+
+    def encode(encoder, network, values, **options):
+        arrays = collate(encoder, values, options)
+        with torch.inference_mode():
+            return network(*map(torch.from_numpy, arrays.values())).numpy()
+
+    return encode
+
+
+@pytest.fixture
+def compare_export(encode, tmp_path):
+    """Export with dynamic axes and give the largest relative difference over batches of 1 and 3."""
+
+    def compare(encoder, network, values, **options):
+        import onnxruntime
+
+        assert len(values) == 3
+        arrays = collate(encoder, values[:2], options)
+        fixed = {"pixels": {1, 2, 3}, "vector": {1}}
+        program = torch.onnx.export(
+            network,
+            tuple(map(torch.from_numpy, arrays.values())),
+            dynamo=True,
+            dynamic_shapes=tuple(
+                dict.fromkeys(set(range(a.ndim)) - fixed.get(name, set()), torch.export.Dim.AUTO)
+                for name, a in arrays.items()
+            ),
+            input_names=list(arrays),
+            verbose=False,
+        )
+        program.save(tmp_path / "x.onnx")
+        session = onnxruntime.InferenceSession(
+            tmp_path / "x.onnx", providers=["CPUExecutionProvider"]
+        )
+        differences = []
+        for batch in (values[2:], values):
+            (given,) = session.run(None, collate(encoder, batch, options))
+            wanted = encode(encoder, network, batch, **options)
+            differences.append(np.abs(given - wanted).max() / np.abs(wanted).max())
+        return max(differences)
+
+    return compare
+
+
+def collate(encoder, values, options):
+    modality = load_modality(encoder.kind, options, {}, where="modalities.x")
+    return modality.collate(values, encoder.inputs())

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from mm_assets.contracts.errors import ConfigError, WeightsError
+from mm_assets.encoders.base import find_encoder, list_encoders
+from mm_assets.modalities.base import list_kinds
+
+
+def test_every_encoder_states_what_it_is():
+    assert list_encoders() == ["efficientnet_lite0", "minilm", "standardized", "voice_functionals"]
+    for name in list_encoders():
+        found = find_encoder(name)
+        assert found.name == name
+        assert found.kind in list_kinds()
+        assert found.licence
+        assert found.source
+
+
+def test_each_kind_has_an_encoder():
+    assert all(list_encoders(kind) for kind in list_kinds())
+
+
+def test_what_decides_a_vector_decides_the_fingerprint(build, monkeypatch):
+    def take(preprocessing=1, **options):
+        return build("voice_functionals", "audio", **options).fingerprint(
+            preprocessing=preprocessing
+        )
+
+    first = take()
+    assert first == take(max_s=15.0)
+    changed = [take(max_s=5.0), take(preprocessing=2)]
+    monkeypatch.setattr(find_encoder("voice_functionals"), "version", 99)
+    changed.append(take())
+    monkeypatch.undo()
+    monkeypatch.setattr("mm_assets.data.versions.metadata.version", lambda name: "0")
+    changed.append(take())
+    assert len({first, *changed}) == 5
+
+
+def test_absent_weights_stop_the_fingerprint(build, tmp_path):
+    encoder = build("minilm", "text", tmp_path)
+    for use in (encoder.weights_digest, encoder.inputs, encoder.network):
+        with pytest.raises(WeightsError, match=r"absent; run `mm weights`"):
+            use()
+
+
+def test_an_encoder_for_another_kind_is_refused(build):
+    with pytest.raises(
+        ConfigError, match=r"'minilm' reads text, but the modality is of kind audio"
+    ):
+        build("minilm", "audio", Path())

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mm_assets.contracts.errors import TrainingError
+from mm_assets.encoders.base import find_encoder, list_encoders, load_encoder
+from mm_assets.training.encoder_fitting import FITTERS, fit_encoder
+
+ENCODER = load_encoder("standardized", {}, kind="features", weights=Path(), where="x")
+
+
+def test_every_encoder_that_learns_has_a_fitter():
+    assert set(FITTERS) == {name for name in list_encoders() if find_encoder(name).fitted}
+
+
+@given(arrays(np.float32, (7, 3), elements=st.floats(-1e3, 1e3, width=32)))
+def test_standardised_training_rows_have_mean_0_and_deviation_1_or_0(rows):
+    state = fit_encoder(ENCODER, [{"vector": rows[:4]}, {"vector": rows[4:]}])
+    scaled = (rows.astype(np.float64) - state["mean"]) / state["scale"]
+    deviation = scaled.std(axis=0)
+    varies = rows.std(axis=0) > 1e-2  # below that, float32 rounding of the mean shows
+    np.testing.assert_allclose(deviation[varies], 1, rtol=1e-3)
+    np.testing.assert_allclose(scaled.mean(axis=0)[varies], 0, atol=1e-2)
+    assert (state["scale"] > 0).all()
+
+
+def test_a_number_that_never_varies_becomes_zero():
+    rows = np.tile(np.float32([0.1, 0, 1e6]), (9, 1))
+    state = fit_encoder(ENCODER, [{"vector": rows}])
+    np.testing.assert_array_equal(state["scale"], 1)
+    np.testing.assert_array_equal(rows - state["mean"], 0)
+    assert {value.dtype for value in state.values()} == {np.dtype(np.float32)}
+
+
+def test_no_training_row_is_an_error():
+    with pytest.raises(TrainingError, match=r"standardized is fitted on training rows, but none"):
+        fit_encoder(ENCODER, [])
