@@ -10,7 +10,7 @@ from mm_assets.contracts.report import StageReport, read_report
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.evaluation.card import find_headline, list_lines, read_metrics
 
-MOST_REASONS, MOST_TARGETS = 8, 3  # a summary fits on a screen; the card has everything
+MOST_LINES, MOST_REASONS, MOST_FAILED = 60, 8, 4  # the card has everything
 INDENT = " " * 11
 
 
@@ -29,24 +29,29 @@ def write_summary(workspace: Workspace) -> str:
     """
     config = read_config(workspace.params)
     metrics = read_metrics(workspace.evaluation, config)
-    shown = dict(list(metrics.items())[:MOST_TARGETS])
-    lines = _list_rows(workspace)
-    for name, found in shown.items():
-        lines += ["", *_list_scores(name, found, confidence=config.evaluation.confidence)]
-    if len(metrics) > len(shown):
-        lines.append(f"{INDENT}… and {len(metrics) - len(shown)} more targets, see the card")
+    rows, end = _list_rows(workspace), _list_end(workspace, config)
+    scores: list[str] = []
+    for place, (name, found) in enumerate(metrics.items()):
+        block = ["", *_list_scores(name, found, confidence=config.evaluation.confidence)]
+        if len(rows) + len(scores) + len(block) + len(end) + 2 > MOST_LINES:
+            scores += ["", f"{INDENT}… {len(metrics) - place} more targets, see the card"]
+            break
+        scores += block
+    return "\n".join([*rows, *scores, *end])
+
+
+def _list_end(workspace: Workspace, config: Config) -> list[str]:
     card = workspace.card / "model_card.html"
-    lines += [
+    return [
         "",
         f"ONNX       {_describe_export(read_report(workspace.report('export')))}",
-        f"Checks     {_describe_checks(workspace)}",
+        *_list_checks(workspace),
         f"Card       {card.relative_to(workspace.root)}",
         "",
         "Next       make ui                           look at it in the Dagster web UI",
         f"{INDENT}{_suggest_prediction(config):<34}ask the exported model",
         f"{INDENT}edit params.yaml, then dvc repro  run only what depends on the change",
     ]
-    return "\n".join(lines)
 
 
 def _suggest_prediction(config: Config) -> str:
@@ -75,7 +80,7 @@ def _list_scores(name: str, found: Mapping[str, Any], *, confidence: float) -> l
     metric = find_headline(found)
     lines = list_lines(found)
     width = max(len(label) for label, _ in lines) + 2
-    interval = f"{confidence:.0%} interval".replace("%", " %")
+    interval = f"{confidence:.0%} interval"
     title = f"{name}: {metric.replace('_', ' ')} on test rows"
     bounded = any("upper_bound" in scores for _, scores in lines)
     head = f"{'':{width}}{'rows':>6}{'':>9}{interval:>18}" + ("   best possible" if bounded else "")
@@ -100,12 +105,18 @@ def _describe_export(report: StageReport) -> str:
     )
 
 
-def _describe_checks(workspace: Workspace) -> str:
+def _list_checks(workspace: Workspace) -> list[str]:
     folder = workspace.report("validate").parent
     reports = [read_report(path) for path in sorted(folder.rglob("*.json"))]
-    results = [r for report in reports for suite in report.suites for r in suite.results]
-    failed = [result for result in results if not result.success]
+    results = [(report.stage, r) for report in reports for s in report.suites for r in s.results]
+    failed = [(stage, result) for stage, result in results if not result.success]
     if not failed:
-        return f"all {len(results)} expectations of {len(reports)} stages are met"
-    errors = sum(result.severity == "error" for result in failed)
-    return f"{errors} errors, {len(failed) - errors} warnings in {len(results)} expectations"
+        return [f"Checks     all {len(results)} expectations of {len(reports)} reports are met"]
+    errors = sum(result.severity == "error" for _, result in failed)
+    lines = [
+        f"{INDENT}{result.severity}: {stage}, {result.column or result.expectation}: "
+        f"{result.expected}; got {result.observed}"
+        for stage, result in failed[:MOST_FAILED]
+    ]
+    head = f"{errors} failed, {len(failed) - errors} with a warning, of {len(results)} expectations"
+    return [f"Checks     {head}", *lines]

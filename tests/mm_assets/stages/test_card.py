@@ -124,7 +124,7 @@ def test_the_summary_says_what_a_person_wants_to_know(finished):
     summary = write_summary(finished)
     assert "300 in, 299 kept, 1 quarantined (0.3%)" in summary
     assert "1  label_unknown, such as " in summary
-    assert f"{config.evaluation.confidence:.0%}".removesuffix("%") + " % interval" in summary
+    assert f"{config.evaluation.confidence:.0%} interval" in summary
     for label in ("always ", "  voice ", "  gait ", "  voice + gait ", "  rows as given "):
         assert label in summary
     assert f"{metrics['as_given']['accuracy']:.1%}" in summary
