@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mm_assets.contracts.errors import StageError
-from orchestration.dvc_stages import Record, Stage, read_records
+from orchestration.dvc_stages import DvcProject, Record, Stage
 
 Log = Callable[[str], None]
 
@@ -45,14 +45,14 @@ class StageFailedError(StageError):
     """A stage's command, or DVC, ended with an error; the message ends with its last output."""
 
 
-def run_stage(root: Path, stage: Stage, log: Log) -> Record:
+def run_stage(project: DvcProject, stage: Stage, log: Log) -> Record:
     """Bring one stage up to date, leaving those before it alone.
 
     A stage that is up to date starts no process. One that another process has locked is waited
     for. Data that a `.dvc` file names is pulled when it is absent, else versioned as it lies there.
 
     Args:
-        root: The folder that holds `dvc.yaml`.
+        project: The project that holds it.
         stage: From `read_stages`.
         log: Is given the output line by line.
 
@@ -62,16 +62,16 @@ def run_stage(root: Path, stage: Stage, log: Log) -> Record:
     Raises:
         StageFailedError: The command failed.
     """
-    record = _read_record(root, stage, log)
+    record = _read_record(project, stage, log)
     if record.up_to_date:
         log("up to date, nothing to run")
         return record
-    absent = stage.is_source and not all((root / out).exists() for out in stage.outs)
+    absent = stage.is_source and not all((project.root / out).exists() for out in stage.outs)
     command = ["pull"] if absent else ["repro", "--single-item"]
     while True:
-        code, tail = _run_dvc(root, [*command, stage.target], log)
+        code, tail = _run_dvc(project.root, [*command, stage.target], log)
         if code == 0:
-            return _read_record(root, stage, log)
+            return _read_record(project, stage, log)
         if not any(sign in line for line in tail for sign in BUSY):
             break
         log("waiting for another DVC process")
@@ -87,14 +87,14 @@ def run_stage(root: Path, stage: Stage, log: Log) -> Record:
     )
 
 
-def _read_record(root: Path, stage: Stage, log: Log) -> Record:
+def _read_record(project: DvcProject, stage: Stage, log: Log) -> Record:
     """Read a stage's record, waiting while a running stage has its files locked."""
     from dvc.lock import LockError
 
     waited = False
     while True:
         try:
-            return read_records(root, stage.target)[stage.target]
+            return project.read_records(stage.target)[stage.target]
         except LockError as error:
             if not waited:
                 log(f"waiting for another DVC process: {error}")

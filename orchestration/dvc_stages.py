@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,30 +109,55 @@ def read_stages(root: Path) -> list[Stage]:
     return stages
 
 
-def read_records(root: Path, *targets: str) -> dict[str, Record]:
-    """Ask DVC what it has recorded, and whether that is up to date.
+class DvcProject:
+    """DVC's view of one project, parsed once for as long as the files that define it stay equal.
 
-    Args:
-        root: The folder that holds `dvc.yaml`.
-        targets: `Stage.target` of those to look at; none for all of them.
-
-    Raises:
-        dvc.lock.LockError: A stage is running in another process and has an input or out locked.
+    Parsing takes most of the time that a skipped stage costs. Not for use by several threads.
     """
-    with lock_project(root) as repo:
-        found = {_target(stage, root): stage for stage in repo.index.stages}
-        return {key: _record(found[key]) for key in targets or found}
 
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._repo: Any = None
+        self._signature: dict[Path, tuple[int, int, int]] = {}
 
-@contextmanager
-def lock_project(root: Path) -> Iterator[Any]:
-    """Open DVC's `Repo`, waiting for its repository lock."""
-    from dvc.repo import Repo, lock_repo
+    def read_records(self, *targets: str) -> dict[str, Record]:
+        """Ask DVC what it has recorded, and whether that is up to date now.
 
-    with Repo(str(root), _wait_for_lock=True) as repo:
+        Args:
+            targets: `Stage.target` of those to look at; none for all of them.
+
+        Raises:
+            dvc.lock.LockError: A running stage of another process has an input or out locked.
+        """
+        with self._lock() as repo:
+            found = {_target(stage, self.root): stage for stage in repo.index.stages}
+            return {key: _record(found[key]) for key in targets or found}
+
+    @contextmanager
+    def _lock(self) -> Iterator[Any]:
+        """Open DVC's `Repo`, waiting for its repository lock."""
+        from dvc.repo import Repo
+
+        if self._repo is None:
+            self._repo = Repo(str(self.root), _wait_for_lock=True)
+        repo = self._repo
         heal_rwlock(Path(repo.tmp_dir), hardlink=repo.config["core"].get("hardlink_lock", False))
-        with lock_repo(repo):
+        with repo.lock:
+            if not self._signature or self._signature != self._sign():
+                started_ns = time.time_ns()
+                repo._reset()  # as DVC's own commands do with every lock they take
+                signature = self._sign()
+                # A file written while it was parsed may be known only by half: parse again.
+                whole = all(modified_ns < started_ns for _, _, modified_ns in signature.values())
+                self._signature = signature if whole else {}
             yield repo
+
+    def _sign(self) -> dict[Path, tuple[int, int, int]]:
+        """Tell the state of the files that stages, their parameters and records are read from."""
+        files = {Path(stage.path) for stage in self._repo.index.stages}
+        files |= {file.with_name(name) for file in files for name in ("dvc.lock", "params.yaml")}
+        stats = {file: file.stat() for file in files if file.exists()}
+        return {file: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
 
 def heal_rwlock(folder: Path, *, hardlink: bool = False) -> None:

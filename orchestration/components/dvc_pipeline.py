@@ -8,7 +8,7 @@ import dagster as dg
 from mm_assets.contracts.report import StageReport, read_report, summarize_failures
 from orchestration.components.events import check_results, describe
 from orchestration.dvc_runner import StageFailedError, run_stage
-from orchestration.dvc_stages import Stage, project_root, read_stages
+from orchestration.dvc_stages import DvcProject, Stage, project_root, read_stages
 
 
 class DvcPipeline(dg.Component):
@@ -21,11 +21,11 @@ class DvcPipeline(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Read the pipeline of `project_root()` anew."""
         root = project_root()
-        stages = read_stages(root)
-        return dg.Definitions(assets=[build_asset(root, stage, stages) for stage in stages])
+        project, stages = DvcProject(root), read_stages(root)
+        return dg.Definitions(assets=[build_asset(project, stage, stages) for stage in stages])
 
 
-def build_asset(root: Path, stage: Stage, stages: list[Stage]) -> dg.AssetsDefinition:
+def build_asset(project: DvcProject, stage: Stage, stages: list[Stage]) -> dg.AssetsDefinition:
     """Make the asset whose materialization runs `stage` through DVC."""
 
     @dg.asset(
@@ -41,22 +41,23 @@ def build_asset(root: Path, stage: Stage, stages: list[Stage]) -> dg.AssetsDefin
         ],
     )
     def run(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def] # noqa: ANN202 - Dagster would read it
-        yield from materialize(root, stage, context.log.info)
+        yield from materialize(project, stage, context.log.info)
 
     return run
 
 
 def materialize(
-    root: Path, stage: Stage, log: Callable[[str], None]
+    project: DvcProject, stage: Stage, log: Callable[[str], None]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Run a stage if it is stale, and tell what its report says.
 
     Raises:
         dagster.Failure: The stage failed; named are the expectations, or its last output.
     """
+    root = project.root
     before = _stamp(root, stage)
     try:
-        record = run_stage(root, stage, log)
+        record = run_stage(project, stage, log)
     except StageFailedError as error:
         report = _read_fresh_report(root, stage, before)
         if report is None or not report.blocks:

@@ -8,7 +8,7 @@ from dvc.lock import LockError
 
 from mm_assets.contracts.report import read_report
 from orchestration.components.events import check_results, describe
-from orchestration.dvc_stages import Record, Stage, project_root, read_records, read_stages
+from orchestration.dvc_stages import DvcProject, Record, Stage, project_root, read_stages
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
@@ -27,7 +27,7 @@ def shell_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     if now == context.cursor:
         return dg.SkipReason("dvc.lock and *.dvc are as they were")
     try:
-        records = read_records(root)
+        records = DvcProject(root).read_records()
     except LockError:
         return dg.SkipReason("a stage is running; looking again at the next tick")
     events = build_events(root, read_stages(root), records, context.instance)

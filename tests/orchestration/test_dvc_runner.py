@@ -9,7 +9,7 @@ import time
 import pytest
 
 from orchestration.dvc_runner import StageFailedError, run_stage
-from orchestration.dvc_stages import read_stages
+from orchestration.dvc_stages import DvcProject, read_stages
 
 SLOW_STAGE = """
 stages:
@@ -23,7 +23,7 @@ def run(root, target):
     """Run one stage; return its log."""
     lines = []
     stage = next(stage for stage in read_stages(root) if stage.target == target)
-    run_stage(root, stage, lines.append)
+    run_stage(DvcProject(root), stage, lines.append)
     return lines
 
 
@@ -98,6 +98,7 @@ def test_a_lock_file_that_a_killed_dvc_left_empty_is_no_obstacle(shell):
     assert shell.runs() == ["validate"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_runs_at_the_shell_is_waited_for_and_not_run_again(shell):
     (shell.root / "dvc.yaml").write_text(
         SLOW_STAGE.format(command="echo slow >> runs.log && sleep 3 && touch slow.txt")
@@ -111,6 +112,7 @@ def test_a_stage_that_runs_at_the_shell_is_waited_for_and_not_run_again(shell):
     assert shell.runs() == ["slow"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     """SIGTERM and SIGKILL leave Python no time to clean up: the watchdog alone sees to it."""
@@ -119,8 +121,8 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     )
     code = (
         "import pathlib; from orchestration.dvc_runner import run_stage; "
-        "from orchestration.dvc_stages import read_stages; root = pathlib.Path.cwd(); "
-        "run_stage(root, read_stages(root)[-1], print)"
+        "from orchestration.dvc_stages import DvcProject, read_stages; root = pathlib.Path.cwd(); "
+        "run_stage(DvcProject(root), read_stages(root)[-1], print)"
     )
     (shell.root / "data.dvc").unlink()
     process = subprocess.Popen(

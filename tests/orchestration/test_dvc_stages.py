@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import ConfigError
-from orchestration.dvc_stages import heal_rwlock, read_records, read_stages
+from orchestration.dvc_stages import DvcProject, heal_rwlock, read_stages
 
 
 def stages_by_target(root):
@@ -72,7 +72,7 @@ def test_wrong_meta_is_refused_by_name(shell, old, new, message):
 
 
 def test_a_stage_has_no_version_before_its_first_success_and_data_has_that_of_its_file(root):
-    records = read_records(root)
+    records = DvcProject(root).read_records()
     written = YAML(typ="safe").load((root / "data.dvc").read_text())["outs"][0]["md5"]
     assert records["data.dvc"].version == written
     assert records["data.dvc"].up_to_date
@@ -82,7 +82,7 @@ def test_a_stage_has_no_version_before_its_first_success_and_data_has_that_of_it
 
 def test_version_of_a_single_out_is_the_hash_in_dvc_lock(finished):
     lock = YAML(typ="safe").load((finished.root / "dvc.lock").read_text())
-    record = read_records(finished.root, "train")["train"]
+    record = DvcProject(finished.root).read_records("train")["train"]
     assert record.version == lock["stages"]["train"]["outs"][0]["md5"]
     assert record.up_to_date
 
@@ -93,7 +93,7 @@ def test_the_recorded_report_is_that_of_the_last_success(finished):
     finished.edit("params.yaml", "gate: 0.5", "gate: 0.1")
     finished.dvc("repro", "-q", "validate", status=255)
     assert report.read_text() != good
-    assert read_records(finished.root, "validate")["validate"].report.read_text() == good
+    assert DvcProject(finished.root).read_records("validate")["validate"].report.read_text() == good
 
 
 def test_only_an_empty_lock_file_is_healed(root):
@@ -112,3 +112,15 @@ def test_targets_do_not_depend_on_the_current_folder(root, tmp_path, monkeypatch
     monkeypatch.chdir(root)
     assert [stage.target for stage in read_stages(root)] == from_here
     assert not any(re.search(r"/", target) for target in from_here)
+
+
+def test_a_project_that_stays_open_sees_every_change(finished):
+    project = DvcProject(finished.root)
+    stale = lambda: {t for t, record in project.read_records().items() if not record.up_to_date}  # noqa: E731
+    assert stale() == set()
+    finished.edit("params.yaml", "left: {scale: 1}", "left: {scale: 5}")
+    assert stale() == {"embed@left"}
+    (finished.root / "data" / "rows.txt").write_text("more")
+    assert stale() == {"embed@left", "validate", "data.dvc"}
+    finished.dvc("repro", "-q")
+    assert stale() == set()

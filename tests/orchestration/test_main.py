@@ -7,6 +7,8 @@ import time
 import dagster as dg
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts Dagster anew
+
 SLOW = "echo $$ > pid && sleep 60 && touch artifacts/model"
 
 
@@ -70,7 +72,6 @@ def test_a_pipeline_that_cannot_be_read_is_said_in_its_own_words(shell, old, new
     assert "Traceback" not in errors
 
 
-@pytest.mark.slow
 def test_an_interrupt_stops_the_stage_and_leaves_no_lock(shell):
     (shell.root / "artifacts").mkdir()
     shell.edit("dvc.yaml", "cmd: python steps.py train", f"cmd: {SLOW}")
