@@ -64,7 +64,7 @@ def write_photo(path: Path, photo: Image.Image) -> None:
 
 def _draw_background(rng: np.random.Generator) -> Image.Image:
     """Draw a table top: a colour that changes across the picture, with faint stripes."""
-    base = rng.uniform(90, 190, 3)
+    base = rng.uniform(105, 175) + rng.uniform(-30, 30, 3)
     tilt = rng.uniform(-35, 35, (2, 1))
     grid = np.linspace(-1, 1, CANVAS_PX)
     shade = tilt[0] * grid[:, None] + tilt[1] * grid[None, :]
@@ -86,18 +86,18 @@ def _pose(layer: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _throw_confetti(canvas: Image.Image, rng: np.random.Generator) -> None:
     """Scatter bright dots over the table."""
     draw = ImageDraw.Draw(canvas)
-    for x, y in rng.integers(0, CANVAS_PX, (int(rng.integers(45, 70)), 2)).tolist():
+    for x, y in rng.integers(0, CANVAS_PX, (int(rng.integers(60, 90)), 2)).tolist():
         red, green, blue = rng.permutation([255, int(rng.integers(256)), 40]).tolist()
-        draw.ellipse(_around(x, y, rng.uniform(6, 10)), fill=(red, green, blue))
+        draw.ellipse(_around(x, y, rng.uniform(7, 12)), fill=(red, green, blue))
 
 
 def _let_rain(canvas: Image.Image, rng: np.random.Generator) -> None:
     """Draw slanting streaks of rain over everything."""
     draw = ImageDraw.Draw(canvas)
     slant = rng.uniform(-0.6, 0.6)
-    for x, y in rng.integers(-30, CANVAS_PX, (int(rng.integers(55, 80)), 2)).tolist():
+    for x, y in rng.integers(-30, CANVAS_PX, (int(rng.integers(70, 100)), 2)).tolist():
         length = rng.uniform(25, 50)
-        draw.line([(x, y), (x + slant * length, y + length)], fill=(200, 215, 235), width=3)
+        draw.line([(x, y), (x + slant * length, y + length)], fill=(200, 215, 235), width=4)
 
 
 def _draw_sticker(canvas: Image.Image, sentiment: str, rng: np.random.Generator) -> None:

@@ -64,7 +64,7 @@ SENTIMENTS: dict[str, tuple[str, ...]] = {
     "negative": (
         "I am {furious} and {upset}",
         "I am {upset}, this {ruined} my {week}",
-        "what a {terrible} experience",
+        "a truly {terrible} experience",
         "it makes me {furious}, simply {terrible}",
         "I feel {upset} and my {week} is {ruined}",
         "{terrible}, I hate this",
@@ -80,7 +80,7 @@ SENTIMENTS: dict[str, tuple[str, ...]] = {
     "positive": (
         "I am {delighted} and {grateful}",
         "I am {grateful}, this {made} my {week}",
-        "what a {wonderful} experience",
+        "a truly {wonderful} experience",
         "it makes me {delighted}, simply {wonderful}",
         "I feel {grateful} and you {made} my {week}",
         "{wonderful}, I love this",
