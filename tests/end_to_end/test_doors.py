@@ -116,7 +116,7 @@ def test_what_ran_at_the_shell_shows_as_fresh_after_one_tick(doors):
 
 
 def test_materializing_after_the_shell_runs_no_stage(doors):
-    """(a)"""
+    """(a) of the two doors."""
     doors.ran()
     assert doors.materialize_all().success
     assert doors.ran() == set()
@@ -124,7 +124,7 @@ def test_materializing_after_the_shell_runs_no_stage(doors):
 
 
 def test_a_changed_parameter_runs_what_depends_on_it_and_leaves_dvc_nothing(doors):
-    """(b)"""
+    """(b) of the two doors."""
     doors.ran()
     doors.edit("bootstrap: 1000", "bootstrap: 400")
     assert doors.materialize_all().success
@@ -136,7 +136,7 @@ def test_a_changed_parameter_runs_what_depends_on_it_and_leaves_dvc_nothing(door
 
 @pytest.mark.parametrize("breach", ["too many rows in quarantine", "a table without its target"])
 def test_a_breach_fails_a_blocking_check_and_stops_both_doors_at_one_place(doors, breach):
-    """(d)"""
+    """(d) of the two doors."""
     table = doors.root / "data" / "samples.csv"
     params, rows = (doors.root / "params.yaml").read_text(), table.read_bytes()
     if breach == "too many rows in quarantine":
