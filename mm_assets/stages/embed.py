@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 32
-AHEAD = 2  # batches that wait, decoded, for each worker
+AHEAD = 2  # batches that wait, ready, for each worker
 SHARD = 512  # rows computed between two writes to the store: what an interruption may cost
 
 Item = TypeVar("Item")
@@ -192,17 +192,33 @@ def _keep(store: VectorStore, shard: dict[bytes, np.ndarray]) -> None:
 def _encode(
     project: Project, key: str, jobs: list[Job], state: dict[str, np.ndarray]
 ) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Yield key and vector, worker threads decoding the next batches meanwhile."""
+    """Yield key and vector; each worker decodes a batch and runs the network on it alone.
+
+    One thread a batch and several batches at once wait for each other less than several threads
+    a batch do, above all on a busy machine, and a vector does not depend on how many there are.
+    """
     import torch
 
     device = _pick_device(project.config.compute.device)
     network: nn.Module = project.encoders[key].network(state or None).to(device)
-    with ThreadPoolExecutor(_count_workers()) as pool, torch.inference_mode():
-        batches = _map_ahead(pool, _preparer(project, key), _cut(jobs), ahead=AHEAD)
-        for batch, arrays in zip(_cut(jobs), batches, strict=True):
-            inputs = [torch.from_numpy(array).to(device) for array in arrays.values()]
-            vectors = network(*inputs).float().cpu().numpy()
-            yield from zip((job.key for job in batch), vectors, strict=True)
+    prepare = _preparer(project, key)
+
+    def encode(batch: list[Job]) -> np.ndarray:
+        arrays = prepare(batch)
+        with torch.inference_mode():
+            vectors = network(*(torch.from_numpy(array).to(device) for array in arrays.values()))
+            return np.asarray(vectors.float().cpu())
+
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            _count_workers(), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            computed = _map_ahead(pool, encode, _cut(jobs), ahead=AHEAD)
+            for batch, vectors in zip(_cut(jobs), computed, strict=True):
+                yield from zip((job.key for job in batch), vectors, strict=True)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _preparer(project: Project, key: str) -> Callable[[list[Job]], Arrays]:
@@ -264,7 +280,7 @@ def _map_ahead(
 
 
 def _count_workers() -> int:
-    """Give one decoding thread a core; decoders release Python's lock."""
+    """Give one thread a core; decoders and networks release Python's lock."""
     return os.cpu_count() or 1
 
 

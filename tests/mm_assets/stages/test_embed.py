@@ -229,3 +229,17 @@ def test_mapping_ahead_keeps_order_and_never_runs_far_ahead():
         assert [next(results) for _ in range(10)] == [-x for x in range(10)]
         assert len(started) <= 10 + module._count_workers() + 1
         results.close()
+
+
+def test_vectors_do_not_depend_on_the_number_of_workers(project, monkeypatch, tmp_path):
+    import torch
+
+    monkeypatch.setattr(module, "BATCH", 2)
+    threads, matrices = torch.get_num_threads(), []
+    for workers in (1, 4):
+        monkeypatch.setattr(module, "_count_workers", lambda workers=workers: workers)
+        monkeypatch.setenv("MM_STORE", str(tmp_path / f"store{workers}"))
+        embed(project, "voice")
+        matrices.append(read_embeddings(project.workspace.embeddings("voice")).matrix)
+    np.testing.assert_array_equal(*matrices)
+    assert torch.get_num_threads() == threads
