@@ -145,8 +145,8 @@ class Predictor:
         modality = self.modalities[key]
         base = folder or Path()
         if modality.is_file and folder is None:
-            path = Path(str(cell))
-            base, cell = path.resolve().parent, path.name
+            path = Path(str(cell)).resolve()  # a file named by hand may be a link
+            base, cell = path.parent, path.name
         try:
             return modality.decode(cell, base)
         except BadSampleError as error:
