@@ -23,9 +23,7 @@ def build(name, modalities=3, dim=4):
 @pytest.mark.parametrize("name", FUSIONS)
 @pytest.mark.parametrize("subset", SUBSETS)
 @pytest.mark.parametrize("junk", [math.nan, math.inf, 1e30])
-def test_what_stands_for_an_absent_modality_reaches_neither_output_nor_gradient(
-    name, subset, junk
-):
+def test_what_stands_for_an_absent_modality_reaches_neither_output_nor_gradient(name, subset, junk):
     fusion, presence = build(name), torch.tensor([subset])
     clean = torch.randn(1, 3, 4)
     dirty = torch.where(presence[..., None], clean, junk)

@@ -13,9 +13,7 @@ def compute_unit(weights, rows, presence):
     modalities, dim = rows.shape[1:]
     fused = np.zeros((len(rows), dim))
     for row, (vectors, present) in enumerate(zip(rows, presence, strict=True)):
-        filled = [
-            vectors[i] if present[i] else weights["absent"][i] for i in range(modalities)
-        ]
+        filled = [vectors[i] if present[i] else weights["absent"][i] for i in range(modalities)]
         gates = sigmoid(weights["gate.weight"] @ np.concatenate(filled) + weights["gate.bias"])
         for i in range(modalities):
             if present[i]:
