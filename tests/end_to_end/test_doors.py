@@ -1,4 +1,4 @@
-"""Both doors on the real pipeline, over a small sample: an hour's trust in a few minutes."""
+"""Both doors on the real pipeline, over a small sample."""
 
 import json
 import os
@@ -101,6 +101,7 @@ def doors(tmp_path_factory):
         doors.dvc("add", "-q", "data")
         # The broken rows are as many as beside 900 good ones.
         doors.edit("quarantined_share: 0.05", "quarantined_share: 0.3")
+        doors.edit("copies: 1", "copies: 0")  # halves the time
         doors.dvc("repro")
         yield doors
 
