@@ -15,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from mm_assets.contracts.config import read_config
+from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.vectors import read_embeddings
-from mm_assets.evaluation.subsets import answer_rows, list_subsets
+from mm_assets.evaluation.subsets import answer_rows
 from mm_assets.sources.sample import generate_sample
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import build_project
@@ -41,7 +42,7 @@ def main() -> None:
         generate_sample(
             workspace.data,
             rows=given.rows,
-            customers=given.rows // 10,
+            customers=given.rows // 11,
             seed=given.seed,
             broken=False,
             missing=0.0,
@@ -58,8 +59,10 @@ def main() -> None:
             embed(project, key)
         vectors = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
         examples = gather_examples(rows, vectors, model.targets)
-    answers = {"+".join(s): answer_rows(model, examples, s) for s in list_subsets(model.modalities)}
-    print(f"{len(rows)} rows of {given.rows // 10} new customers")
+    answers = {
+        name_subset(s): answer_rows(model, examples, s) for s in list_subsets(model.modalities)
+    }
+    print(f"{len(rows)} rows of {given.rows // 11} new customers")
     print(f"{'target':<12}{'answered from':<20}{'accuracy':>9}{'bound':>9}{'ratio':>8}")
     for target in model.targets:
         for subset, answered in answers.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,6 @@ from mm_assets.targets.base import Target
 from mm_assets.training.examples import Examples
 from mm_assets.training.loop import predict_logits
 from mm_assets.training.model import FusionModel
-
-ALL_SUBSETS_UP_TO = 5  # modalities; 31 subsets
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,6 @@ class Answers:
     rows: Int[np.ndarray, " row"]
     probabilities: Float[np.ndarray, "row output"]
     tallies: Int[np.ndarray, "row tally"]
-
-
-def list_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """List the subsets that are reported, small ones first, each in the order of `modalities`.
-
-    Every non-empty one up to five modalities; beyond that each alone, all but one, and all.
-    """
-    count = len(modalities)
-    sizes = range(1, count + 1) if count <= ALL_SUBSETS_UP_TO else (1, count - 1, count)
-    return [chosen for size in sizes for chosen in itertools.combinations(modalities, size)]
 
 
 def answer_rows(

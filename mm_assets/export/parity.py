@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.modalities.base import Arrays
 
 BATCH_SIZES = (1, 3, 32)
@@ -29,12 +29,6 @@ class Difference:
     subset: str
     batch: int
     largest: float
-
-
-def list_subsets(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """List every non-empty subset, small ones first, each in the order of `keys`."""
-    for size in range(1, len(keys) + 1):
-        yield from itertools.combinations(keys, size)
 
 
 def compare(
@@ -64,7 +58,7 @@ def compare(
             ours, theirs = first(arrays, presence), second(arrays, presence)
             gaps = [float(np.abs(ours[name] - theirs[name]).max()) for name in ours]
             largest = max(gap if math.isfinite(gap) else math.inf for gap in gaps)
-            found.append(Difference("+".join(subset), size, largest))
+            found.append(Difference(name_subset(subset), size, largest))
     return found
 
 

@@ -13,6 +13,7 @@ from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import atomic_file, atomic_folder, write_text
+from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.sources.sample import generate_sample
 
@@ -58,6 +59,7 @@ def use_recipe(root: Path, name: str, *, data: Path | None = None, force: bool =
             _require_saved(workspace)
         with atomic_folder(workspace.data) as folder:
             _fill(name, data, folder)
+    _keep_params(workspace.params, recipe.parent)
     write_text(workspace.params, recipe.read_text(encoding="utf-8"))
     _run_dvc(root, "add", "data")
     bind_remote(root)
@@ -82,6 +84,17 @@ def bind_remote(root: Path) -> None:
         out.pop("remote")
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(pointer, file)
+
+
+def _keep_params(params: Path, recipes: Path) -> None:
+    """Keep the `params.yaml` that is about to be replaced, unless it is a recipe as it came."""
+    if not params.is_file():
+        return
+    text = params.read_text(encoding="utf-8")
+    if all(text != recipe.read_text(encoding="utf-8") for recipe in recipes.glob("*.yaml")):
+        kept = params.with_suffix(".yaml.bak")
+        write_text(kept, text)
+        announce(f"your params.yaml is kept as {kept.name}")
 
 
 def _require_source(name: str, data: Path | None, present: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from mm_assets.contracts.errors import SourceError, StageError
 from mm_assets.contracts.report import Plot, StageReport, Table
+from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import read_augmented
@@ -22,7 +23,6 @@ from mm_assets.evaluation.subsets import (
     answer_majority,
     answer_rows,
     judge_answers,
-    list_subsets,
 )
 from mm_assets.stages.project import Project
 from mm_assets.training.examples import gather_examples
@@ -42,10 +42,10 @@ def evaluate(project: Project) -> StageReport:
     config, workspace = project.config, project.workspace
     torch.set_num_threads(config.compute.threads or os.cpu_count() or 1)
     model = load_model(workspace.model)
-    if list(model.modalities) != list(project.modalities):
+    if list(model.modalities) != list(config.modalities):
         raise StageError(
             f"the trained model reads {', '.join(model.modalities)} but params.yaml has "
-            f"{', '.join(project.modalities)}; train it again: `dvc repro train`"
+            f"{', '.join(config.modalities)}; train it again: `dvc repro train`"
         )
     test = read_augmented(workspace.augmented, splits=["test"])
     if test.empty:
@@ -54,14 +54,14 @@ def evaluate(project: Project) -> StageReport:
             "groups of rows"
         )
     training = read_augmented(workspace.augmented, splits=["train"])
-    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
+    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in config.modalities}
     rows = gather_examples(test, embeddings, model.targets)
     groups = test["group"].fillna(test["id"]).to_numpy()
     bounds = read_upper_bounds(workspace.data / "card.json")
 
     as_given = answer_rows(model, rows)
     subsets = {
-        "+".join(subset): answer_rows(model, rows, subset)
+        name_subset(subset): answer_rows(model, rows, subset)
         for subset in list_subsets(model.modalities)
     }
     evidence = {

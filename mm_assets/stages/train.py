@@ -26,7 +26,7 @@ def train(project: Project) -> StageReport:
     config, workspace = project.config, project.workspace
     torch.set_num_threads(config.compute.threads or os.cpu_count() or 1)
     rows = read_augmented(workspace.augmented, splits=["train", "validation"])
-    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
+    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in config.modalities}
     is_training = rows["split"] == "train"
     targets = {
         key: find_target(target.kind).fit(rows.loc[is_training, key], target, where=key)

@@ -111,6 +111,18 @@ def test_data_that_dvc_has_can_be_replaced_and_brought_back(project, clinic):
     assert (project / "data/mine.csv").read_text() == "added"
 
 
+def test_an_edited_params_file_is_kept_beside_and_a_recipe_is_not(project, clinic, capsys):
+    use_recipe(project, "clinic", data=clinic)
+    assert not (project / "params.yaml.bak").exists()
+
+    edited = (project / "params.yaml").read_text() + "\n# mine\n"
+    (project / "params.yaml").write_text(edited)
+    use_recipe(project, "clinic")
+
+    assert (project / "params.yaml.bak").read_text() == edited
+    assert "your params.yaml is kept as params.yaml.bak" in capsys.readouterr().err
+
+
 def test_cmu_mosi_is_read_from_its_own_layout(project):
     released = ROOT / "../shared/data/cmu_mosi"
     if not released.is_dir():

@@ -1,6 +1,6 @@
 import pytest
 
-from mm_assets.evaluation.subsets import list_subsets
+from mm_assets.contracts.subsets import list_subsets
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
