@@ -64,7 +64,8 @@ class PredictCommand(click.Command):
                 return params
             raise
         found: list[click.Parameter] = []
-        for key, entry in modalities.items():
+        for entry in modalities:
+            key = entry["name"]
             metavar = (
                 "TEXT"
                 if entry["kind"] == "text"

@@ -105,7 +105,7 @@ def export_onnx(
                 dynamo=True,
                 dynamic_shapes=(shapes,),
                 input_names=model.input_names,
-                output_names=list(signature["targets"]),
+                output_names=[target["name"] for target in signature["targets"]],
                 external_data=False,
                 verbose=False,
             )

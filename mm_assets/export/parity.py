@@ -55,11 +55,15 @@ def compare(
     for subset in list_subsets(keys):
         for size in sizes:
             arrays, presence = batches(subset, size)
-            ours, theirs = first(arrays, presence), second(arrays, presence)
-            gaps = [float(np.abs(ours[name] - theirs[name]).max()) for name in ours]
-            largest = max(gap if math.isfinite(gap) else math.inf for gap in gaps)
+            largest = largest_gap(first(arrays, presence), second(arrays, presence))
             found.append(Difference(name_subset(subset), size, largest))
     return found
+
+
+def largest_gap(ours: Arrays, theirs: Arrays) -> float:
+    """Find the largest absolute difference over all outputs; infinite where one is not finite."""
+    gaps = [float(np.abs(ours[name] - theirs[name]).max()) for name in ours]
+    return max(gap if math.isfinite(gap) else math.inf for gap in gaps)
 
 
 def round_up(value: float) -> float:

@@ -32,7 +32,8 @@ def read_signature(folder: Path) -> dict[str, Any]:
         folder: The export stage's out, or a copy of it.
 
     Returns:
-        `signature.json`: modalities (kind, options, inputs, array names) and targets (classes).
+        `signature.json`: modalities (name, kind, options, inputs, array names), in the order of
+        the presence mask, and targets (name, classes).
 
     Raises:
         ServingError: There is none, or it is of another release.
@@ -66,7 +67,8 @@ class Predictor:
         self.signature = read_signature(folder)
         self.modalities: dict[str, Modality[Any]] = {}
         self.inputs: dict[str, dict[str, Any]] = {}
-        for key, entry in self.signature["modalities"].items():
+        for entry in self.signature["modalities"]:
+            key = entry["name"]
             self.modalities[key] = load_modality(
                 entry["kind"], entry["options"], {}, where=f"modalities.{key}"
             )
@@ -115,9 +117,10 @@ class Predictor:
         }
         outputs = self.run(*collate_rows(self.modalities, self.inputs, values))
         answers: list[Probabilities] = [{} for _ in rows]
-        for target, classes in self.signature["targets"].items():
-            for answer, probabilities in zip(answers, outputs[target], strict=True):
-                answer[target] = dict(zip(classes, map(float, probabilities), strict=True))
+        for target in self.signature["targets"]:
+            name, classes = target["name"], target["classes"]
+            for answer, probabilities in zip(answers, outputs[name], strict=True):
+                answer[name] = dict(zip(classes, map(float, probabilities), strict=True))
         return answers
 
     def run(self, arrays: Arrays, presence: np.ndarray) -> Arrays:
@@ -130,7 +133,7 @@ class Predictor:
         Returns:
             Per target, float32 probabilities (batch, class).
         """
-        names = list(self.signature["targets"])
+        names = [target["name"] for target in self.signature["targets"]]
         values = self.session.run(names, {**arrays, "presence": presence})
         return dict(zip(names, values, strict=True))
 

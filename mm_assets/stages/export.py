@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from mm_assets.contracts.errors import ExportError, StageError
 from mm_assets.contracts.report import StageReport, Table
+from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.progress import announce
 from mm_assets.data.table import COPY, read_augmented
-from mm_assets.data.vectors import read_embeddings
-from mm_assets.export.parity import BATCH_SIZES, compare, round_up
+from mm_assets.data.vectors import align_vectors, read_embeddings
+from mm_assets.export.parity import BATCH_SIZES, compare, largest_gap, round_up
 from mm_assets.modalities.base import Arrays
 from mm_assets.serving.predictor import (
     MODEL_FILE,
@@ -79,14 +81,19 @@ def _export(project: Project, folder: Path) -> StageReport:
     announce(f"export: tracing {len(keys)} encoders and the fusion")
     export_onnx(model, arrays, presence, folder / MODEL_FILE, signature=signature)
 
-    predictor = Predictor(folder, threads=project.config.compute.threads)
     announce("export: comparing with PyTorch")
-    differences = compare(
-        _torch_runner(model, list(signature["targets"])), predictor.run, take, keys
-    )
+    targets = list(fusion.targets)
+    predictor = Predictor(folder, threads=project.config.compute.threads)
+    differences = compare(_torch_runner(model, targets), predictor.run, take, keys)
+    served = {
+        name_subset(subset): largest_gap(
+            _serve(predictor, project, rows, subset), _answer(fusion, project, rows, subset)
+        )
+        for subset in list_subsets(keys)
+    }
     megabytes = (folder / MODEL_FILE).stat().st_size / 1e6
     suite = check_export(
-        pd.DataFrame([vars(d) for d in differences]),
+        pd.DataFrame([asdict(d) | {"served": served[d.subset]} for d in differences]),
         megabytes=megabytes,
         tolerance=project.config.export.tolerance,
         largest_megabytes=project.config.gates.export_megabytes,
@@ -97,16 +104,25 @@ def _export(project: Project, folder: Path) -> StageReport:
         rows_out=len(rows),
         metrics={
             "parity_max_difference": round_up(max(d.largest for d in differences)),
+            "served_max_difference": round_up(max(served.values())),
             "onnx_megabytes": round(megabytes, 1),
         },
         suites=(suite,),
         tables=(
             Table(
                 title="Largest difference in probability between ONNX Runtime and PyTorch",
-                columns=("modalities", *(f"batch of {size}" for size in BATCH_SIZES)),
+                columns=(
+                    "modalities",
+                    *(f"batch of {size}" for size in BATCH_SIZES),
+                    "raw input against stored vectors",
+                ),
                 rows=tuple(
-                    (subset, *(round_up(d.largest) for d in differences if d.subset == subset))
-                    for subset in dict.fromkeys(d.subset for d in differences)
+                    (
+                        subset,
+                        *(round_up(d.largest) for d in differences if d.subset == subset),
+                        round_up(gap),
+                    )
+                    for subset, gap in served.items()
                 ),
             ),
         ),
@@ -165,6 +181,36 @@ def _torch_runner(
     return run
 
 
+def _serve(
+    predictor: Predictor, project: Project, rows: pd.DataFrame, subset: tuple[str, ...]
+) -> Arrays:
+    """Answer raw cells as a user of the exported model would."""
+    columns = (rows[key] for key in subset)
+    cells = [dict(zip(subset, row, strict=True)) for row in zip(*columns, strict=True)]
+    answers = predictor.predict(cells, folder=project.workspace.data)
+    return {
+        name: np.array([list(answer[name].values()) for answer in answers]) for name in answers[0]
+    }
+
+
+def _answer(
+    fusion: FusionModel, project: Project, rows: pd.DataFrame, subset: tuple[str, ...]
+) -> Arrays:
+    """Answer from the stored vectors, as `evaluate` does."""
+    import torch
+
+    vectors = {
+        key: torch.from_numpy(
+            align_vectors(read_embeddings(project.workspace.embeddings(key)), rows)[0]
+        )
+        for key in fusion.modalities
+    }
+    shown = torch.tensor([key in subset for key in fusion.modalities])
+    with torch.inference_mode():
+        found = fusion.probabilities(vectors, shown.expand(len(rows), -1))
+    return {name: probabilities.numpy() for name, probabilities in found.items()}
+
+
 def _write_signature(
     project: Project,
     fusion: FusionModel,
@@ -178,7 +224,7 @@ def _write_signature(
     Raises:
         StageError: The trained model has other modalities than params.yaml.
     """
-    modalities: dict[str, Any] = {}
+    modalities: list[dict[str, Any]] = []
     for key, modality in project.modalities.items():
         values, files = dict(inputs[key]), []
         for name, value in values.items():
@@ -186,18 +232,21 @@ def _write_signature(
                 files.append(name)
                 values[name] = f"{key}.{Path(value).name}"
                 shutil.copyfile(value, folder / values[name])
-        modalities[key] = {
-            "kind": modality.kind,
-            "options": modality.options.model_dump(mode="json"),
-            "inputs": values,
-            "files": files,
-            "arrays": names[key],
-            "encoder": project.config.modalities[key].encoder.name,
-        }
+        modalities.append(
+            {
+                "name": key,
+                "kind": modality.kind,
+                "options": modality.options.model_dump(mode="json"),
+                "inputs": values,
+                "files": files,
+                "arrays": names[key],
+                "encoder": project.config.modalities[key].encoder.name,
+            }
+        )
     signature = {
         "schema_version": SIGNATURE_VERSION,
         "modalities": modalities,
-        "targets": {key: list(classes) for key, classes in fusion.classes.items()},
+        "targets": [{"name": n, "classes": list(found)} for n, found in fusion.classes.items()],
         # Every axis is dynamic but these: an image's canvas and channels, a vector's length.
         "fixed_axes": {
             name: list(range(1, array.ndim)) if array.ndim == 4 or name.endswith(".vector") else []

@@ -17,8 +17,9 @@ def check_export(
     """Check that the file answers as PyTorch does, and is not too large.
 
     Args:
-        differences: One row per subset and batch size, with columns ``subset``, ``batch`` and
-            ``largest``, the largest difference of a probability.
+        differences: One row per subset and batch size, with columns ``subset``, ``batch``,
+            ``largest`` (largest difference of a probability on equal arrays) and ``served`` (the
+            same for raw cells, against the answers from stored vectors).
         megabytes: Of the ONNX file (1e6 bytes).
         tolerance: Largest difference in probability that is allowed.
         largest_megabytes: Largest size that is allowed.
@@ -35,7 +36,15 @@ def check_export(
                 min_value=0,
                 max_value=tolerance,
                 meta={
-                    "advice": "an operator differs between PyTorch and ONNX Runtime; find it with the subset's table"
+                    "advice": "an operator differs between PyTorch and ONNX Runtime; the report's table says with which modality"
+                },
+            ),
+            gxe.ExpectColumnValuesToBeBetween(
+                column="served",
+                min_value=0,
+                max_value=tolerance,
+                meta={
+                    "advice": "the served model decodes other than the embed stage did; run `dvc repro` so that both read the same data"
                 },
             ),
             gxe.ExpectColumnMaxToBeBetween(

@@ -13,8 +13,8 @@ from mm_assets.contracts.errors import BadSampleError, ServingError
 from mm_assets.serving.predictor import Predictor, read_signature
 
 WEIGHTS = {
-    "left": np.array([[1.0, -1.0], [0.5, 2.0]], np.float32),
-    "right": np.array([[3.0, 0.0]], np.float32),
+    "right": np.array([[1.0, -1.0], [0.5, 2.0]], np.float32),
+    "left": np.array([[3.0, 0.0]], np.float32),
 }
 
 
@@ -25,7 +25,10 @@ def softmax(logits):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """softmax(present(left) . W + present(right) . V), an absent side selected out by Where."""
+    """softmax(present(right) . W + present(left) . V), an absent side selected out by Where.
+
+    The order of the two is not that of their names, as a file with sorted keys would have it.
+    """
     folder = tmp_path_factory.mktemp("onnx")
     nodes, sums = [], []
     for key in WEIGHTS:
@@ -64,8 +67,9 @@ def folder(tmp_path_factory):
     )
     signature = {
         "schema_version": 1,
-        "modalities": {
-            key: {
+        "modalities": [
+            {
+                "name": key,
                 "kind": "features",
                 "options": {"dim": len(w)},
                 "inputs": {"dim": len(w)},
@@ -73,8 +77,8 @@ def folder(tmp_path_factory):
                 "arrays": ["vector"],
             }
             for key, w in WEIGHTS.items()
-        },
-        "targets": {"mood": ["sad", "glad"]},
+        ],
+        "targets": [{"name": "mood", "classes": ["sad", "glad"]}],
     }
     (folder / "signature.json").write_text(json.dumps(signature))
     return folder
@@ -82,11 +86,11 @@ def folder(tmp_path_factory):
 
 def test_each_row_is_answered_from_the_modalities_it_has(folder):
     answers = Predictor(folder, threads=1).predict(
-        [{"left": [1, 2], "right": [0.5]}, {"left": [1, 2]}, {"right": [0.5], "left": None}]
+        [{"right": [1, 2], "left": [0.5]}, {"right": [1, 2]}, {"left": [0.5], "right": None}]
     )
 
-    left, right = np.array([1, 2]) @ WEIGHTS["left"], np.array([0.5]) @ WEIGHTS["right"]
-    for answer, logits in zip(answers, [left + right, left, right], strict=True):
+    right, left = np.array([1, 2]) @ WEIGHTS["right"], np.array([0.5]) @ WEIGHTS["left"]
+    for answer, logits in zip(answers, [right + left, right, left], strict=True):
         np.testing.assert_allclose(list(answer["mood"].values()), softmax(logits), rtol=1e-6)
         assert list(answer["mood"]) == ["sad", "glad"]
 
@@ -95,8 +99,8 @@ def test_each_row_is_answered_from_the_modalities_it_has(folder):
     ("rows", "message"),
     [
         ([], "at least one row, got none"),
-        ([{"left": [1, 2]}, {"smell": [1]}], "row 1 has smell, but this model reads left, right"),
-        ([{"left": None}], "row 0 has no modality; give at least one of left, right"),
+        ([{"right": [1, 2]}, {"smell": [1]}], "row 1 has smell, but this model reads right, left"),
+        ([{"right": None}], "row 0 has no modality; give at least one of right, left"),
     ],
 )
 def test_a_request_that_does_not_fit_is_refused(folder, rows, message):
@@ -105,8 +109,8 @@ def test_a_request_that_does_not_fit_is_refused(folder, rows, message):
 
 
 def test_a_bad_cell_names_its_modality(folder):
-    with pytest.raises(BadSampleError, match=r"left: .*"):
-        Predictor(folder, threads=1).predict([{"left": [1, float("nan")]}])
+    with pytest.raises(BadSampleError, match=r"right: .*"):
+        Predictor(folder, threads=1).predict([{"right": [1, float("nan")]}])
 
 
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
@@ -125,7 +129,7 @@ def test_a_signature_of_another_release_is_refused(folder, tmp_path):
 def test_serving_needs_no_torch(folder):
     code = (
         "import sys\nfrom pathlib import Path\nfrom mm_assets.serving.predictor import Predictor\n"
-        f"print(Predictor(Path({str(folder)!r})).predict([{{'right': [1.0]}}]))\n"
+        f"print(Predictor(Path({str(folder)!r})).predict([{{'left': [1.0]}}]))\n"
         "assert not {'torch', 'transformers', 'torchvision'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
