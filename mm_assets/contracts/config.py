@@ -103,7 +103,7 @@ class FusionConfig(Section):
     """
 
     name: Name = "gated"
-    dim: Annotated[int, Field(ge=1)] = 64
+    dim: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
 
 

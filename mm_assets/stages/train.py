@@ -76,6 +76,10 @@ def train(project: Project) -> StageReport:
                 f"{key}_temperature": round(float(value), 4)
                 for key, value in zip(targets, model.temperature, strict=True)
             },
+            **{
+                f"{key}_trust": float(value)
+                for key, value in zip(model.modalities, model.trust, strict=True)
+            },
         },
         suites=(suite,),
         plots=(

@@ -97,9 +97,12 @@ class FusionModel(nn.Module):
 
     Attributes:
         modalities: Names in the order of `presence`.
+        trust: By modality, in their order; scales its standardised vector, so that one not to be
+            trusted (0) stays at its mean. 1 until calibrated.
         temperature: By target, in their order; 1 until calibrated.
     """
 
+    trust: Tensor
     temperature: Tensor
 
     def __init__(
@@ -119,6 +122,7 @@ class FusionModel(nn.Module):
         self.members = nn.ModuleList(
             Member(dims, list(targets.values()), config) for _ in range(members)
         )
+        self.register_buffer("trust", torch.ones(len(dims)))
         self.register_buffer("temperature", torch.ones(len(targets)))
 
     @property
@@ -151,7 +155,7 @@ class FusionModel(nn.Module):
     ) -> list[Logits]:
         """Give each member's logits; the loss is taken member by member."""
         standardized = [
-            layer(vectors[name], presence[:, index])
+            self.trust[index] * layer(vectors[name], presence[:, index])
             for index, (name, layer) in enumerate(
                 zip(self.modalities, self.standardize, strict=True)
             )
@@ -180,7 +184,10 @@ class FusionModel(nn.Module):
 
     def temper(self, logits: Logits) -> Logits:
         """Divide each target's logits by its temperature."""
-        return {name: logits[name] / self.temperature[i] for i, name in enumerate(self.targets)}
+        return {
+            name: logits[name] / temperature.to(logits[name].device)
+            for name, temperature in zip(self.targets, self.temperature, strict=True)
+        }
 
 
 def save_model(model: FusionModel, folder: Path) -> None:

@@ -11,6 +11,7 @@ from mm_assets.targets.multiclass import Multiclass
 from mm_assets.training.examples import Examples
 from mm_assets.training.loop import (
     drop_modalities,
+    fit_trust,
     measure_gains,
     predict_logits,
     score_views,
@@ -98,6 +99,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch():
     curve = fit(model, train=train, validation=validation, config=config)
     best = min(epoch.validation_loss for epoch in curve)
     assert best < 0.9 * curve[-1].validation_loss
+    model.temperature.fill_(1), model.trust.fill_(1)  # the curve is of uncalibrated losses
     assert score_views(model, validation, WEIGHTS) == pytest.approx(best)
 
 
@@ -142,6 +144,22 @@ def test_modality_dropout_hides_the_stated_share_and_spares_fairly():
         shown.float().mean(dim=0), torch.full((2,), 0.625), atol=0.01, rtol=0
     )
     assert torch.equal(drop_modalities(presence, 0.0), presence)
+
+
+def test_a_modality_that_speaks_of_training_rows_alone_loses_trust():
+    train, model = make_rows(400, 1), build()
+    train.vectors["noise"][:, 0] += 4 * train.labels["side"]  # means nothing on other rows
+    fit(model, train=train, config=TrainConfig(epochs=30, learning_rate=1e-2))
+    clear, noise = model.trust.tolist()
+    assert clear > 0.5
+    assert noise <= 0.25
+
+
+def test_the_search_for_trust_never_raises_the_validation_loss():
+    model, validation = build(), make_rows(100, 2)
+    before = score_views(model, validation, WEIGHTS)
+    fit_trust(model, validation, WEIGHTS)
+    assert score_views(model, validation, WEIGHTS) <= before
 
 
 def test_gains_are_nats_below_the_constant_answer():

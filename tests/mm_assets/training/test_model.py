@@ -81,6 +81,16 @@ def test_probabilities_are_the_softmax_of_tempered_logits():
         np.testing.assert_allclose(found[name].detach().numpy(), expected, rtol=1e-4)
 
 
+def test_a_modality_without_trust_says_the_same_whatever_it_holds():
+    model, (vectors, _) = build(), make_batch()
+    model.trust.copy_(torch.tensor([1.0, 0.0]))
+    everything = torch.ones(6, 2, dtype=torch.bool)
+    changed = vectors | {"keys": 5 - vectors["keys"]}
+    torch.testing.assert_close(model(vectors, everything), model(changed, everything))
+    changed = vectors | {"voice": 5 - vectors["voice"]}
+    assert not torch.equal(model(vectors, everything)["mood"], model(changed, everything)["mood"])
+
+
 def test_the_column_of_presence_belongs_to_the_modality_of_its_place():
     model, (vectors, _) = build(), make_batch()
     only_voice = torch.tensor([[True, False]]).expand(6, 2)
