@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mm_assets.contracts.config import Section, explain_validation
-from mm_assets.contracts.errors import ConfigError
+from mm_assets.contracts.errors import ConfigError, StageError
 
 REPORTS = PurePosixPath("artifacts/reports")
 
@@ -127,10 +127,16 @@ class DvcProject:
             targets: `Stage.target` of those to look at; none for all of them.
 
         Raises:
+            StageError: There is no such stage any more.
             dvc.lock.LockError: A running stage of another process has an input or out locked.
         """
         with self._lock() as repo:
             found = {_target(stage, self.root): stage for stage in repo.index.stages}
+            if gone := sorted(set(targets) - found.keys()):
+                raise StageError(
+                    f"the pipeline no longer has {', '.join(gone)}: dvc.yaml or params.yaml has "
+                    "changed since Dagster read it; press *Reload definitions* and start again"
+                )
             return {key: _record(found[key]) for key in targets or found}
 
     @contextmanager

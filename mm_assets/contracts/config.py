@@ -7,10 +7,11 @@ validated by their owner (`mm_assets.stages.project.load_project` does all of it
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,6 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 RESERVED = ("id", "copy", "split", "group", "render")  # columns beside modalities and targets
 Split = Literal["train", "validation", "test"]
+Device = Literal["auto", "cpu", "cuda"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -38,6 +40,14 @@ class DataConfig(Section):
     id: str = "id"
     group: str | None = None
     split: str | None = None
+
+    @field_validator("table")
+    @classmethod
+    def _lies_in_data(cls, table: str) -> str:
+        path = PurePath(table)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError("the table must lie inside data/, where DVC versions it")
+        return table
 
 
 class SplitConfig(Section):
@@ -154,15 +164,19 @@ class ScheduleConfig(Section):
 class ComputeConfig(Section):
     """Where and with how many threads; never part of what a result depends on."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
+
+    def count_threads(self) -> int:
+        """Give `threads`, by default one a core."""
+        return self.threads or os.cpu_count() or 1
 
 
 class Config(Section):
     """The whole of `params.yaml`."""
 
     version: Literal[1]
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     modalities: Annotated[dict[Name, ModalityConfig], Field(min_length=1)]

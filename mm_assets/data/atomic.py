@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+UNFINISHED = ".mm-unfinished."  # then the folder's name, the writer's process id and a random part
+
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder that replaces `path` when the block ends without an error.
 
-    One writer per path at a time (DVC's locks see to it): what an earlier one left is removed.
+    What a killed process left beside `path` is removed; a living one's is not.
 
     Args:
         path: The folder to replace; its parents are made.
@@ -25,9 +27,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         An empty folder beside `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name}.*/"):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    for leftover in path.parent.glob(f"{UNFINISHED}{path.name}.*/"):
+        if not _is_alive(leftover.name.removeprefix(f"{UNFINISHED}{path.name}.").partition(".")[0]):
+            shutil.rmtree(leftover, ignore_errors=True)
+    prefix = f"{UNFINISHED}{path.name}.{os.getpid()}."
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
@@ -62,3 +66,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write JSON atomically, with sorted keys, so that equal values are equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _is_alive(pid: str) -> bool:
+    """Tell whether a process of this machine has that id; what is no id counts as alive."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):
+        return True
+    return True

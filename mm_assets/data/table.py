@@ -7,7 +7,7 @@ target. A missing modality is a null, never a made-up value.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Columns of `augmented/samples.parquet` beside the user's own.
 ID, COPY, SPLIT, GROUP, RENDER = "id", "copy", "split", "group", "render"
+LARGEST_BLOCK = 64 * 2**20  # bytes of a CSV that are parsed at once
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -52,10 +53,13 @@ def read_table(path: Path) -> pd.DataFrame:
             table = parquet.read_table(path)
         elif path.suffix == ".csv":
             parsing = csv.ParseOptions(newlines_in_values=True)
-            names = csv.open_csv(path, parse_options=parsing).schema.names
+            # A row must fit into a block.
+            reading = csv.ReadOptions(block_size=min(max(path.stat().st_size, 1), LARGEST_BLOCK))
+            names = csv.open_csv(path, reading, parsing).schema.names
             table = csv.read_csv(
                 path,
-                parse_options=parsing,
+                reading,
+                parsing,
                 convert_options=csv.ConvertOptions(
                     column_types={name: pa.string() for name in names},
                     strings_can_be_null=True,
@@ -76,15 +80,18 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame(frame)
 
 
-def read_augmented(folder: Path, *, splits: Collection[Split]) -> pd.DataFrame:
+def read_augmented(
+    folder: Path, *, splits: Collection[Split], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Read rows of `artifacts/augmented/samples.parquet` that belong to the named splits.
 
-    Naming the splits at every call is what keeps the test rows closed: only `evaluate` names
-    ``test`` beside the label columns.
+    Naming splits and columns at every call is what keeps the test rows closed: only `evaluate`
+    reads labels of ``test``.
 
     Args:
         folder: The augment stage's out.
         splits: One or more of train, validation, test.
+        columns: Modalities and targets to read; all of them where null.
 
     Returns:
         Columns ``id``, ``copy`` (0 for the sample itself), ``split``, ``group``, ``render`` (JSON
@@ -98,5 +105,9 @@ def read_augmented(folder: Path, *, splits: Collection[Split]) -> pd.DataFrame:
 
     if not splits:
         raise DataContractError("read_augmented needs at least one split, got none")
-    frame = pd.read_parquet(folder / "samples.parquet", filters=[(SPLIT, "in", sorted(splits))])
+    frame = pd.read_parquet(
+        folder / "samples.parquet",
+        columns=None if columns is None else [ID, COPY, SPLIT, GROUP, RENDER, *columns],
+        filters=[(SPLIT, "in", sorted(splits))],
+    )
     return frame.reset_index(drop=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_assets.contracts.errors import DataContractError
+from mm_assets.contracts.errors import DataContractError, StageError
 from mm_assets.data.atomic import write_json
 from mm_assets.data.table import COPY, ID
 
@@ -58,10 +58,19 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
 
 
 def read_embeddings(folder: Path) -> Embeddings:
-    """Read what `write_embeddings` wrote."""
+    """Read what `write_embeddings` wrote.
+
+    Raises:
+        StageError: Nothing was written; names the stage.
+    """
     import pyarrow.parquet as pq
     from safetensors.numpy import load_file
 
+    if not (folder / "vectors.parquet").is_file():
+        raise StageError(
+            f"no embeddings of {folder.name!r} in {folder.parent}; run `dvc repro embed@{folder.name}`"
+            " (in the web UI press *Reload definitions* first: params.yaml has changed)"
+        )
     table = pq.read_table(folder / "vectors.parquet")
     encoder = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mm_assets.contracts.subsets import list_subsets, name_subset
+from mm_assets.contracts.subsets import name_subset
 from mm_assets.modalities.base import Arrays
 
 BATCH_SIZES = (1, 3, 32)
@@ -35,24 +35,24 @@ def compare(
     first: Run,
     second: Run,
     batches: Callable[[tuple[str, ...], int], tuple[Arrays, np.ndarray]],
-    keys: Sequence[str],
+    subsets: Sequence[tuple[str, ...]],
     *,
     sizes: Sequence[int] = BATCH_SIZES,
 ) -> list[Difference]:
-    """Run both on every subset of modalities and every batch size.
+    """Run both on every given subset of modalities and every batch size.
 
     Args:
         first: Collated arrays and presence mask to probabilities by target.
         second: The same.
         batches: Gives the collated batch for a subset and a size.
-        keys: The modalities.
+        subsets: Of the modalities.
         sizes: Batch sizes.
 
     Returns:
         One difference per subset and size.
     """
     found = []
-    for subset in list_subsets(keys):
+    for subset in subsets:
         for size in sizes:
             arrays, presence = batches(subset, size)
             largest = largest_gap(first(arrays, presence), second(arrays, presence))

@@ -44,7 +44,7 @@ class Text(base.Modality[str]):
     augment_model: ClassVar[type[base.Options]] = TextAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
-        """Give the cell's UTF-8 bytes.
+        """Give the cleaned text as UTF-8: cells that read alike are the same sample.
 
         Raises:
             BadSampleError: ``text_not_text``.
@@ -53,7 +53,8 @@ class Text(base.Modality[str]):
             raise BadSampleError(
                 "text_not_text", f"the cell must hold text, got {type(cell).__name__}"
             )
-        return cell.encode("utf-8", errors="surrogatepass")
+        scalars = cell.encode("utf-8", errors="surrogatepass").decode("utf-8", errors="replace")
+        return clean_text(scalars).encode()
 
     def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
         """Measure `chars` and `words` after cleaning; see `Modality.probe`."""
@@ -71,8 +72,7 @@ class Text(base.Modality[str]):
         Raises:
             BadSampleError: ``text_not_text``, ``text_empty`` or ``text_too_long``.
         """
-        data = self.read(cell, folder)
-        text = clean_text(data.decode("utf-8", errors="replace"))
+        text = self.read(cell, folder).decode()
         if not any(unicodedata.category(char)[0] not in "CZ" for char in text):
             raise BadSampleError("text_empty", "the text has no visible character")
         if len(text) > self.options.max_chars:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from mm_assets.contracts.config import Device
 from mm_assets.contracts.errors import BadSampleError, ServingError
 from mm_assets.modalities.base import Arrays, Modality, load_modality
 
 SIGNATURE_VERSION = 1
-MODEL_FILE, SIGNATURE_FILE = "model.onnx", "signature.json"
+MODEL_FILE, SIGNATURE_FILE, DISABLED_FILE = "model.onnx", "signature.json", "DISABLED"
 
 Row = Mapping[str, object]
 Probabilities = dict[str, dict[str, float]]
@@ -39,6 +40,11 @@ def read_signature(folder: Path) -> dict[str, Any]:
         ServingError: There is none, or it is of another release.
     """
     path = folder / SIGNATURE_FILE
+    if (folder / DISABLED_FILE).is_file():
+        raise ServingError(
+            f"no exported model in {folder}: `export.enabled` is false in params.yaml; set it to "
+            "true and run `dvc repro export`"
+        )
     if not path.is_file() or not (folder / MODEL_FILE).is_file():
         raise ServingError(
             f"no exported model in {folder}: it needs {MODEL_FILE} and {SIGNATURE_FILE}; make them "
@@ -59,9 +65,12 @@ class Predictor:
     Args:
         folder: The export stage's out, or a copy of it.
         threads: For ONNX Runtime; all cores where null.
+        device: ``auto`` takes a GPU where there is a driver and the GPU build.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int | None = None, device: Device = "auto"
+    ) -> None:
         import onnxruntime as ort
 
         self.signature = read_signature(folder)
@@ -81,7 +90,7 @@ class Predictor:
         options.intra_op_num_threads = threads or os.cpu_count() or 1
         options.inter_op_num_threads = 1
         self.session = ort.InferenceSession(
-            str(folder / MODEL_FILE), options, providers=list_providers()
+            str(folder / MODEL_FILE), options, providers=list_providers(device)
         )
 
     def predict(self, rows: Sequence[Row], *, folder: Path | None = None) -> list[Probabilities]:
@@ -156,18 +165,20 @@ class Predictor:
             raise BadSampleError(error.reason, f"{key}: {error.detail}") from None
 
 
-def list_providers() -> list[str]:
+def list_providers(device: Device = "auto") -> list[str | tuple[str, dict[str, str]]]:
     """Name ONNX Runtime's providers to use: CUDA before the CPU where a driver is installed.
 
     The GPU build names CUDA on any machine, and fails loudly to load it where there is no driver.
+    TF32 is off: its 10-bit mantissa would answer other than the trained model does.
     """
     import onnxruntime as ort
 
-    with suppress(OSError):
-        ctypes.CDLL("libcuda.so.1")
-        if "CUDAExecutionProvider" in ort.get_available_providers():
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
+    found: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+    if device != "cpu" and "CUDAExecutionProvider" in ort.get_available_providers():
+        with suppress(OSError):
+            ctypes.CDLL("libcuda.so.1")
+            found.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
+    return found
 
 
 def collate_rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +25,6 @@ from mm_assets.stages.project import Project
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from torch import nn
 
 BATCH = 32
@@ -66,7 +64,7 @@ def embed(project: Project, key: str) -> StageReport:
     Raises:
         StageError: No row has the modality, or a cell that was valid cannot be decoded now.
     """
-    rows = read_augmented(project.workspace.augmented, splits=SPLITS)
+    rows = read_augmented(project.workspace.augmented, splits=SPLITS, columns=[key])
     present = rows[rows[key].notna()].reset_index(drop=True)
     if present.empty:
         raise StageError(
@@ -140,8 +138,9 @@ def _list_jobs(project: Project, key: str, present: pd.DataFrame) -> list[Job]:
         return Job(name, sample, cell, plan, len(content))
 
     rows = zip(present[ID], present[key], present[RENDER], strict=True)
-    with ThreadPoolExecutor(_count_workers()) as pool:
-        return list(_map_ahead(pool, identify, rows, ahead=1024))
+    workers = project.config.compute.count_threads()
+    with ThreadPoolExecutor(workers) as pool:
+        return list(_map_ahead(pool, identify, rows, ahead=1024 * workers))
 
 
 def _fit(project: Project, key: str, jobs: list[Job]) -> dict[str, np.ndarray]:
@@ -151,8 +150,9 @@ def _fit(project: Project, key: str, jobs: list[Job]) -> dict[str, np.ndarray]:
         return {}
     from mm_assets.training.encoder_fitting import fit_encoder
 
-    with ThreadPoolExecutor(_count_workers()) as pool:
-        batches = _map_ahead(pool, _preparer(project, key), _cut(jobs), ahead=AHEAD)
+    workers = project.config.compute.count_threads()
+    with ThreadPoolExecutor(workers) as pool:
+        batches = _map_ahead(pool, _preparer(project, key), _cut(jobs), ahead=AHEAD * workers)
         titled = show_progress(
             batches, title=f"fit {key}", total=-(-len(jobs) // BATCH), unit="batch"
         )
@@ -199,7 +199,9 @@ def _encode(
     """
     import torch
 
-    device = _pick_device(project.config.compute.device)
+    from mm_assets.training.device import choose_device
+
+    device = choose_device(project.config.compute.device)
     network: nn.Module = project.encoders[key].network(state or None).to(device)
     prepare = _preparer(project, key)
 
@@ -209,12 +211,10 @@ def _encode(
             vectors = network(*(torch.from_numpy(array).to(device) for array in arrays.values()))
             return np.asarray(vectors.float().cpu())
 
-    threads = torch.get_num_threads()
+    threads, workers = torch.get_num_threads(), project.config.compute.count_threads()
     try:
-        with ThreadPoolExecutor(
-            _count_workers(), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            computed = _map_ahead(pool, encode, _cut(jobs), ahead=AHEAD)
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            computed = _map_ahead(pool, encode, _cut(jobs), ahead=AHEAD * workers)
             for batch, vectors in zip(_cut(jobs), computed, strict=True):
                 yield from zip((job.key for job in batch), vectors, strict=True)
     finally:
@@ -265,29 +265,15 @@ def _map_ahead(
     *,
     ahead: int,
 ) -> Iterator[Result]:
-    """Map in order with at most `ahead` results a worker waiting; `pool.map` would keep them all."""
+    """Map in order with at most `ahead` results waiting; `pool.map` would keep them all."""
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead * _count_workers():
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         for future in waiting:
             future.cancel()
-
-
-def _count_workers() -> int:
-    """Give one thread a core; decoders and networks release Python's lock."""
-    return os.cpu_count() or 1
-
-
-def _pick_device(wanted: str) -> torch.device:
-    """Take a GPU where one is wanted or, by default, there."""
-    import torch
-
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def evaluate(project: Project) -> StageReport:
             rows.
     """
     config, workspace = project.config, project.workspace
-    torch.set_num_threads(config.compute.threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.compute.count_threads())
     model = load_model(workspace.model)
     if list(model.modalities) != list(config.modalities):
         raise StageError(

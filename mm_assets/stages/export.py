@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_assets.contracts.errors import ExportError, StageError
-from mm_assets.contracts.report import StageReport, Table
+from mm_assets.contracts.errors import BadSampleError, ExportError, StageError
+from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.progress import announce
-from mm_assets.data.table import COPY, read_augmented
-from mm_assets.data.vectors import align_vectors, read_embeddings
-from mm_assets.export.parity import BATCH_SIZES, compare, largest_gap, round_up
+from mm_assets.data.table import COPY, ID, read_augmented
+from mm_assets.data.vectors import Embeddings, align_vectors, read_embeddings
+from mm_assets.export.parity import BATCH_SIZES, Difference, compare, largest_gap, round_up
 from mm_assets.modalities.base import Arrays
 from mm_assets.serving.predictor import (
+    DISABLED_FILE,
     MODEL_FILE,
     SIGNATURE_FILE,
     SIGNATURE_VERSION,
@@ -44,13 +44,22 @@ def export(project: Project) -> StageReport:
     """
     with atomic_folder(project.workspace.onnx) as folder:
         if not project.config.export.enabled:
-            (folder / "DISABLED").write_text("`export.enabled` is false in params.yaml\n")
-            return StageReport(stage="export", rows_in=0, rows_out=0)
+            (folder / DISABLED_FILE).write_text("`export.enabled` is false in params.yaml\n")
+            skipped = SuiteResult(
+                name="onnx_matches_pytorch",
+                description="Not exported: `export.enabled` is false in params.yaml.",
+                results=(),
+            )
+            return StageReport(stage="export", rows_in=0, rows_out=0, suites=(skipped,))
         return _export(project, folder)
 
 
 def _export(project: Project, folder: Path) -> StageReport:
-    """Export into `folder` and compare."""
+    """Export into `folder` and compare.
+
+    Raises:
+        ExportError: A modality is present in no row, so its parity cannot be shown.
+    """
     import pandas as pd
     import torch
 
@@ -58,23 +67,41 @@ def _export(project: Project, folder: Path) -> StageReport:
     from mm_assets.training.model import load_model
     from mm_assets.validation.export import check_export
 
-    torch.set_num_threads(project.config.compute.threads or os.cpu_count() or 1)
+    torch.set_num_threads(project.config.compute.count_threads())
     fusion = load_model(project.workspace.model)
     keys = list(project.modalities)
-    rows = _choose_rows(
-        read_augmented(project.workspace.augmented, splits=["validation", "train"]), keys
+    known = read_augmented(
+        project.workspace.augmented, splits=["train", "validation"], columns=keys
     )
-    values = {key: _decode_column(project, key, rows) for key in keys}
-    inputs = {key: project.encoders[key].inputs() for key in keys}
-    take = _batch_maker(project, inputs, values)
-
-    networks = {
-        key: project.encoders[key].network(
-            read_embeddings(project.workspace.embeddings(key)).state or None
-        )
-        for key in keys
+    rows = {subset: _choose_rows(known, subset) for subset in list_subsets(keys)}
+    values = {
+        subset: {key: _decode_column(project, key, chosen) for key in subset}
+        for subset, chosen in rows.items()
+        if len(chosen)
     }
-    arrays, presence = take(tuple(keys), min(3, len(rows)) if len(rows) > 1 else 2)
+    if absent := [key for key in keys if (key,) not in values]:
+        raise ExportError(
+            f"export compares on real rows, but no training or validation row has {absent[0]!r}; "
+            "add such rows or set `export.enabled: false` in params.yaml"
+        )
+    embeddings = {key: read_embeddings(project.workspace.embeddings(key)) for key in keys}
+    networks = {key: project.encoders[key].network(embeddings[key].state or None) for key in keys}
+    inputs = {key: project.encoders[key].inputs() for key in keys}
+
+    def take(subset: tuple[str, ...], size: int) -> tuple[Arrays, np.ndarray]:
+        """Collate a batch of a subset's rows, which repeat where there are too few."""
+        columns = values[subset]
+        batch = {
+            key: [
+                columns[key][i % len(columns[key])] if key in subset else None for i in range(size)
+            ]
+            for key in keys
+        }
+        return collate_rows(project.modalities, inputs, batch)
+
+    # Traced on a batch that has everything, if need be from different rows.
+    alone = {key: (values[key,][key] * 2)[:2] for key in keys}
+    arrays, presence = collate_rows(project.modalities, inputs, alone)
     names = {key: [n.split(".", 1)[1] for n in arrays if n.startswith(f"{key}.")] for key in keys}
     model = EndToEndModel(networks, names, fusion)
     signature = _write_signature(project, fusion, inputs, names, arrays, folder)
@@ -82,14 +109,17 @@ def _export(project: Project, folder: Path) -> StageReport:
     export_onnx(model, arrays, presence, folder / MODEL_FILE, signature=signature)
 
     announce("export: comparing with PyTorch")
-    targets = list(fusion.targets)
-    predictor = Predictor(folder, threads=project.config.compute.threads)
-    differences = compare(_torch_runner(model, targets), predictor.run, take, keys)
+    compute = project.config.compute
+    predictor = Predictor(folder, threads=compute.threads, device=compute.device)
+    differences = compare(
+        _torch_runner(model, list(fusion.targets)), predictor.run, take, list(values)
+    )
     served = {
         name_subset(subset): largest_gap(
-            _serve(predictor, project, rows, subset), _answer(fusion, project, rows, subset)
+            _serve(predictor, project, rows[subset], subset),
+            _answer(fusion, embeddings, rows[subset], subset),
         )
-        for subset in list_subsets(keys)
+        for subset in values
     }
     megabytes = (folder / MODEL_FILE).stat().st_size / 1e6
     suite = check_export(
@@ -98,72 +128,64 @@ def _export(project: Project, folder: Path) -> StageReport:
         tolerance=project.config.export.tolerance,
         largest_megabytes=project.config.gates.export_megabytes,
     )
+    compared = int(pd.concat(list(rows.values()))[ID].nunique())
     return StageReport(
         stage="export",
-        rows_in=len(rows),
-        rows_out=len(rows),
+        rows_in=compared,
+        rows_out=compared,
         metrics={
             "parity_max_difference": round_up(max(d.largest for d in differences)),
             "served_max_difference": round_up(max(served.values())),
             "onnx_megabytes": round(megabytes, 1),
         },
         suites=(suite,),
-        tables=(
-            Table(
-                title="Largest difference in probability between ONNX Runtime and PyTorch",
-                columns=(
-                    "modalities",
-                    *(f"batch of {size}" for size in BATCH_SIZES),
-                    "raw input against stored vectors",
-                ),
-                rows=tuple(
-                    (
-                        subset,
-                        *(round_up(d.largest) for d in differences if d.subset == subset),
-                        round_up(gap),
-                    )
-                    for subset, gap in served.items()
-                ),
-            ),
+        tables=(_tabulate(differences, served, [name_subset(subset) for subset in rows]),),
+    )
+
+
+def _tabulate(differences: list[Difference], served: dict[str, float], subsets: list[str]) -> Table:
+    """Show every subset's differences; nulls where no row has all of its modalities."""
+    found = {(d.subset, d.batch): round_up(d.largest) for d in differences}
+    return Table(
+        title="Largest difference in probability between ONNX Runtime and PyTorch",
+        columns=(
+            "modalities",
+            *(f"batch of {size}" for size in BATCH_SIZES),
+            "raw input against stored vectors",
+        ),
+        rows=tuple(
+            (
+                subset,
+                *(found.get((subset, size)) for size in BATCH_SIZES),
+                round_up(served[subset]) if subset in served else None,
+            )
+            for subset in subsets
         ),
     )
 
 
-def _choose_rows(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Take as many rows as the largest batch, the most complete first, validation before train.
-
-    Raises:
-        ExportError: No row has all modalities, so their parity cannot be shown.
-    """
-    rows = rows[(rows[COPY] == 0) & rows[keys].notna().all(axis=1)]
-    rows = rows.sort_values("split", ascending=False, kind="stable").head(max(BATCH_SIZES))
-    if rows.empty:
-        raise ExportError(
-            f"export compares on real rows that have all of {', '.join(keys)}, but no validation or "
-            "training row has; add such rows or set `export.enabled: false` in params.yaml"
-        )
-    return rows.reset_index(drop=True)
+def _choose_rows(rows: pd.DataFrame, subset: tuple[str, ...]) -> pd.DataFrame:
+    """Take at most the largest batch of rows that have a subset, validation before train."""
+    rows = rows[(rows[COPY] == 0) & rows[list(subset)].notna().all(axis=1)]
+    return rows.sort_values("split", ascending=False, kind="stable").head(max(BATCH_SIZES))
 
 
 def _decode_column(project: Project, key: str, rows: pd.DataFrame) -> list[Any]:
-    """Decode one modality of the chosen rows."""
-    modality = project.modalities[key]
-    return [modality.decode(cell, project.workspace.data) for cell in rows[key]]
+    """Decode one modality of the chosen rows.
 
-
-def _batch_maker(
-    project: Project, inputs: dict[str, dict[str, Any]], values: dict[str, list[Any]]
-) -> Callable[[tuple[str, ...], int], tuple[Arrays, np.ndarray]]:
-    """Give the function that collates a batch of a subset; rows repeat where there are too few."""
-
-    def take(subset: tuple[str, ...], size: int) -> tuple[Arrays, np.ndarray]:
-        chosen = {
-            key: [column[i % len(column)] if key in subset else None for i in range(size)]
-            for key, column in values.items()
-        }
-        return collate_rows(project.modalities, inputs, chosen)
-
-    return take
+    Raises:
+        StageError: A cell that was valid cannot be decoded now; names sample and file.
+    """
+    modality, values = project.modalities[key], []
+    for sample, cell in zip(rows[ID], rows[key], strict=True):
+        try:
+            values.append(modality.decode(cell, project.workspace.data))
+        except BadSampleError as error:
+            raise StageError(
+                f"export: {key} of sample {sample!r} ({str(cell)[:80]}) was valid and cannot be "
+                f"used now: {error}; the data changed, so run `dvc repro` to validate it again"
+            ) from None
+    return values
 
 
 def _torch_runner(
@@ -194,16 +216,16 @@ def _serve(
 
 
 def _answer(
-    fusion: FusionModel, project: Project, rows: pd.DataFrame, subset: tuple[str, ...]
+    fusion: FusionModel,
+    embeddings: dict[str, Embeddings],
+    rows: pd.DataFrame,
+    subset: tuple[str, ...],
 ) -> Arrays:
     """Answer from the stored vectors, as `evaluate` does."""
     import torch
 
     vectors = {
-        key: torch.from_numpy(
-            align_vectors(read_embeddings(project.workspace.embeddings(key)), rows)[0]
-        )
-        for key in fusion.modalities
+        key: torch.from_numpy(align_vectors(embeddings[key], rows)[0]) for key in fusion.modalities
     }
     shown = torch.tensor([key in subset for key in fusion.modalities])
     with torch.inference_mode():

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import StageError, SuiteFailedError
 from mm_assets.contracts.report import StageReport, summarize_failures
-from mm_assets.data.atomic import write_json
+from mm_assets.data.atomic import UNFINISHED, write_json
 from mm_assets.stages.project import Project, load_project
 
 STAGES = ("validate", "augment", "embed", "train", "evaluate", "export", "card")
@@ -138,8 +138,7 @@ def remove_stale_modalities(project: Project) -> None:
         project.workspace.report("embed@x").parent,
     )
     for folder in embeddings.glob("*/"):
-        # A leading dot marks the unfinished folder of a stage that is running or was killed.
-        if folder.name.lstrip(".").split(".")[0] not in kept:
+        if folder.name.removeprefix(UNFINISHED).split(".")[0] not in kept:
             shutil.rmtree(folder)
     for report in reports.glob("*.json"):
         if report.stem not in kept:
@@ -148,6 +147,6 @@ def remove_stale_modalities(project: Project) -> None:
 
 def _set_threads(project: Project) -> None:
     """Give numeric libraries one thread a core, before they are imported."""
-    threads = str(project.config.compute.threads or os.cpu_count() or 1)
+    threads = str(project.config.compute.count_threads())
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, threads)

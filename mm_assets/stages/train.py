@@ -14,6 +14,7 @@ from mm_assets.data.vectors import read_embeddings
 from mm_assets.stages.project import Project
 from mm_assets.targets.base import find_target
 from mm_assets.training.curves import CURVES_PLOT, write_curves
+from mm_assets.training.device import choose_device
 from mm_assets.training.examples import gather_examples
 from mm_assets.training.loop import measure_gains, train_model
 from mm_assets.training.model import FusionModel, save_model
@@ -99,10 +100,3 @@ def train(project: Project) -> StageReport:
             ),
         ),
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn `compute.device` into a device; `auto` takes a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -152,7 +152,7 @@ def measure_gains(
 
 
 def views(rows: Examples) -> dict[str, Examples]:
-    """Show rows as they are, and by each modality alone where it is present and another is too."""
+    """Show rows as they are, and by each modality alone where there are several."""
     names = list(rows.vectors)
     alone = {name: rows.offer(name) for name in names} if len(names) > 1 else {}
     return {"as_given": rows} | {name: view for name, view in alone.items() if len(view)}

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import StageReport, read_report, summarize_failures
 from orchestration.components.events import check_results, describe
-from orchestration.dvc_runner import StageFailedError, run_stage
+from orchestration.dvc_runner import run_stage
 from orchestration.dvc_stages import DvcProject, Stage, project_root, read_stages
 
 
@@ -58,7 +59,7 @@ def materialize(
     before = _stamp(root, stage)
     try:
         record = run_stage(project, stage, log)
-    except StageFailedError as error:
+    except StageError as error:
         report = _read_fresh_report(root, stage, before)
         if report is None or not report.blocks:
             raise dg.Failure(str(error)) from None

@@ -56,7 +56,7 @@ def new_raw_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
         context.update_cursor(json.dumps({**cursor, "seen": now}))
         return dg.SkipReason("data/ is changing; waiting until it keeps still for one tick")
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=now)],
+        run_requests=[dg.RunRequest()],  # no run_key: data may come back to an earlier state
         cursor=json.dumps({"seen": now, "handled": now}),
     )
 

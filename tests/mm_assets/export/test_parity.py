@@ -17,7 +17,7 @@ def test_the_largest_difference_of_any_target_and_row_is_found():
         shifted[-1] += 0.25 * len(shifted)
         return {"p": arrays["x"], "q": shifted}
 
-    found = compare(first, second, batches, ["a", "b"], sizes=(1, 3))
+    found = compare(first, second, batches, [("a",), ("b",), ("a", "b")], sizes=(1, 3))
 
     assert [(d.subset, d.batch, d.largest) for d in found] == [
         ("a", 1, 0.25), ("a", 3, 0.75), ("b", 1, 0.25), ("b", 3, 0.75), ("a+b", 1, 0.25), ("a+b", 3, 0.75),
@@ -31,7 +31,7 @@ def test_a_value_that_is_not_finite_is_an_infinite_difference():
     def fine(arrays, presence):
         return {"p": arrays["x"]}
 
-    assert compare(broken, fine, batches, ["a"], sizes=(1,))[0].largest == np.inf
+    assert compare(broken, fine, batches, [("a",)], sizes=(1,))[0].largest == np.inf
 
 
 @pytest.mark.parametrize(
