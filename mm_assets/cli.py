@@ -41,6 +41,7 @@ class PredictCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the model first: it decides which options there are."""
+        self.folder = DEFAULT_MODEL
         for at, arg in enumerate(args):
             if arg == "--model" and at + 1 < len(args):
                 self.folder = Path(args[at + 1])

@@ -50,7 +50,8 @@ def fit_standardized(arrays: dict[str, Float32[np.ndarray, "row dim"]]) -> State
     """
     vectors = arrays["vector"].astype(np.float64)
     mean, scale = vectors.mean(axis=0), vectors.std(axis=0)
-    constant = scale <= 1e-7 * np.abs(mean)  # rounding of float32 is no variation
+    # Rounding of float32 is no variation, nor is what float32 cannot hold as a normal number.
+    constant = (scale <= 1e-7 * np.abs(mean)) | (scale < np.finfo(np.float32).tiny)
     return {
         "mean": mean.astype(np.float32),
         "scale": np.where(constant, 1, scale).astype(np.float32),

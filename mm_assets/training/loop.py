@@ -77,7 +77,10 @@ def train_model(
     model.fit_standardization(train.vectors, train.presence)
     model.to(device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,  # one call a step instead of ten for each of a hundred small tensors
     )
     kept = Epoch(
         0,

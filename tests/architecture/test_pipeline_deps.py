@@ -7,6 +7,8 @@ import grimp
 import pytest
 from ruamel.yaml import YAML
 
+from mm_assets.contracts.config import Config
+
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 # The harness looks names up for every stage alike; what it finds counts where a stage uses it.
@@ -70,3 +72,41 @@ def test_every_stage_has_a_file_and_every_file_a_stage():
     files = {path.stem for path in (ROOT / "mm_assets/stages").glob("*.py")}
 
     assert files - {"__init__", "project", "run", "summary"} == set(STAGES)
+
+
+SECTIONS = set(Config.model_fields) - {"version"}
+# The machine, not the result.
+NEVER_DECLARED = {"compute"}
+# `augment` takes one function of validation/rows.py; the one that reads `data` is validate's.
+READ_BY_ANOTHER = {"augment": {"data"}}
+
+
+def collect_sections(graph, stage):
+    """Find the sections of `params.yaml` that the stage's code reads: `config.X`, `project.config.X`."""
+    found = set()
+    for module in collect_imports(graph, stage) - {"mm_assets.contracts.config"}:
+        file = ROOT / (module.replace(".", "/") + ".py")
+        tree = ast.parse(file.read_text()) if file.is_file() else ast.Module([], [])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in SECTIONS:
+                owner = node.value
+                named = isinstance(owner, ast.Name) and owner.id == "config"
+                if named or (isinstance(owner, ast.Attribute) and owner.attr == "config"):
+                    found.add(node.attr)
+    # A modality's or encoder's own options come through the project.
+    return found | ({"modalities"} if collect_through_project(stage) else set())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_section_is_read_that_the_stage_does_not_declare(graph, stage):
+    declared = {name.split(".")[0] for name in STAGES[stage].get("do", STAGES[stage])["params"]}
+    read = collect_sections(graph, stage)
+
+    assert read, "the search finds nothing, so it would miss what is undeclared"
+    assert read - NEVER_DECLARED - READ_BY_ANOTHER.get(stage, set()) <= declared
+
+
+def test_bytecode_makes_no_stage_stale():
+    ignored = (ROOT / ".dvcignore").read_text().splitlines()
+
+    assert {"__pycache__/", "*.pyc"} <= set(ignored)

@@ -57,9 +57,15 @@ def test_cleaning_twice_changes_nothing_more(text):
     assert unicodedata.is_normalized("NFC", once)
 
 
-def test_probe_measures_the_cleaned_text_and_digests_the_given_one():
+def test_texts_that_read_alike_are_one_content():
+    # "é" as one code point and as two.
+    assert make().probe(" H\u00e9  there\n", HERE) == make().probe("He\u0301 there", HERE)
+    assert make().probe("Hé there", HERE)["content"] != make().probe("He there", HERE)["content"]
+
+
+def test_probe_measures_and_digests_the_cleaned_text():
     assert make().probe(" Hé  there\n", HERE) == {
-        "content": hashlib.sha256(" Hé  there\n".encode()).hexdigest(),
+        "content": hashlib.sha256("Hé there".encode()).hexdigest(),
         "chars": 8,
         "words": 2,
     }

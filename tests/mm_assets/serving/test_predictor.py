@@ -1,13 +1,10 @@
-"""The predictor on a small graph written here by hand, so that its answers are known."""
+"""The predictor on the small graph of `conftest.py`, whose answers are known."""
 
-import json
 import subprocess
 import sys
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from mm_assets.contracts.errors import BadSampleError, ServingError
 from mm_assets.serving.predictor import Predictor, read_signature
@@ -23,65 +20,9 @@ def softmax(logits):
     return shifted / shifted.sum()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """softmax(present(right) . W + present(left) . V), an absent side selected out by Where.
-
-    The order of the two is not that of their names, as a file with sorted keys would have it.
-    """
-    folder = tmp_path_factory.mktemp("onnx")
-    nodes, sums = [], []
-    for key in WEIGHTS:
-        nodes += [
-            helper.make_node("MatMul", [f"{key}.vector", f"{key}_w"], [f"{key}_logits"]),
-            helper.make_node("Gather", ["presence", f"{key}_at"], [f"{key}_present"], axis=1),
-            helper.make_node(
-                "Where", [f"{key}_present", f"{key}_logits", "zero"], [f"{key}_chosen"]
-            ),
-        ]
-        sums.append(f"{key}_chosen")
-    nodes += [
-        helper.make_node("Add", sums, ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["mood"], axis=1),
-    ]
-    initializers = [onnx.numpy_helper.from_array(np.float32(0), "zero")]
-    for at, (key, matrix) in enumerate(WEIGHTS.items()):
-        initializers.append(onnx.numpy_helper.from_array(matrix, f"{key}_w"))
-        initializers.append(onnx.numpy_helper.from_array(np.array([at], np.int64), f"{key}_at"))
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [
-            *(
-                helper.make_tensor_value_info(f"{k}.vector", TensorProto.FLOAT, ["n", len(w)])
-                for k, w in WEIGHTS.items()
-            ),
-            helper.make_tensor_value_info("presence", TensorProto.BOOL, ["n", 2]),
-        ],
-        [helper.make_tensor_value_info("mood", TensorProto.FLOAT, ["n", 2])],
-        initializers,
-    )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
-        folder / "model.onnx",
-    )
-    signature = {
-        "schema_version": 1,
-        "modalities": [
-            {
-                "name": key,
-                "kind": "features",
-                "options": {"dim": len(w)},
-                "inputs": {"dim": len(w)},
-                "files": [],
-                "arrays": ["vector"],
-            }
-            for key, w in WEIGHTS.items()
-        ],
-        "targets": [{"name": "mood", "classes": ["sad", "glad"]}],
-    }
-    (folder / "signature.json").write_text(json.dumps(signature))
-    return folder
+@pytest.fixture
+def folder(small_onnx_model):
+    return small_onnx_model
 
 
 def test_each_row_is_answered_from_the_modalities_it_has(folder):
