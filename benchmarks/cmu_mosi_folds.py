@@ -1,8 +1,9 @@
 """CMU-MOSI, five folds by video: the fusion against the transcript alone and a linear model.
 
 Transcript through MiniLM and 73 acoustic features; the two feature sets that were trained with
-these labels are left out. Every fold trains as the train stage does, with the defaults of
-params.yaml, and holds a share of its training videos out for early stopping. The linear model is
+these labels are left out. Every fold trains with the train stage's function and the defaults
+of the recipe, but without augmented copies, and holds a tenth of its training videos out for early
+stopping. The linear model is
 scikit-learn's logistic regression on the same standardised transcript vectors, trained on all of
 a fold's training videos, its strength chosen by folds of videos among them.
 
