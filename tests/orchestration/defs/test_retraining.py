@@ -34,8 +34,22 @@ def test_new_data_starts_one_run_once_it_keeps_still(shell):
     still_growing, cursor = tick(cursor)
     assert "keeps still" in still_growing.skip_message
     last, cursor = tick(cursor)
-    assert last.run_requests[0].run_key != second.run_requests[0].run_key
+    assert len(last.run_requests) == 1
     assert "as it was" in tick(cursor)[0].skip_message
+
+
+def test_data_that_comes_back_to_an_earlier_state_starts_a_run_again(shell):
+    _, cursor = tick(None)
+    _, cursor = tick(cursor)
+    (shell.root / "data" / "more.txt").write_text("a")
+    _, cursor = tick(cursor)
+    _, cursor = tick(cursor)
+    (shell.root / "data" / "more.txt").unlink()
+    _, cursor = tick(cursor)
+    back, _ = tick(cursor)
+
+    # Dagster drops a request whose key it has seen, so there must be none.
+    assert [request.run_key for request in back.run_requests] == [None]
 
 
 def test_no_data_folder_is_no_news(shell):
