@@ -126,7 +126,12 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     )
     (shell.root / "data.dvc").unlink()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=shell.root, env=shell.env, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", code],
+        cwd=shell.root,
+        env=shell.env,
+        stderr=subprocess.DEVNULL,
+        # A shell starts its background jobs, such as CI, with the interrupt ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: (shell.root / "pid").exists() and (shell.root / "pid").read_text().strip())
     stage_pid = int((shell.root / "pid").read_text())
