@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mm_assets.contracts.config import parse_config
-from mm_assets.contracts.config import ComputeConfig
+from mm_assets.contracts.config import ComputeConfig, parse_config
 from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.vectors import read_embeddings
