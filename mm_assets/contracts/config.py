@@ -17,11 +17,12 @@ from ruamel.yaml.error import YAMLError
 
 from mm_assets.contracts.errors import ConfigError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Model = TypeVar("Model", bound=BaseModel)
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 RESERVED = ("id", "copy", "split", "group", "render")  # columns beside modalities and targets
 Split = Literal["train", "validation", "test"]
+ColumnType = Literal["numeric", "categorical"]
 Device = Literal["auto", "cpu", "cuda"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -37,6 +38,9 @@ class DataConfig(Section):
     """Which table under `data/` holds the samples, and its bookkeeping columns."""
 
     table: str = "samples.csv"
+    encoding: str = "utf-8"  # of a table that is text
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    sheet: str | None = None  # of a workbook; by default its first
     id: str = "id"
     group: str | None = None
     split: str | None = None
@@ -81,22 +85,46 @@ class EncoderConfig(BaseModel):
 
 
 class ModalityConfig(Section):
-    """One channel of a sample: where its cells are, and which encoder reads them."""
+    """One channel of a sample: where its cells are, and which encoder reads them.
+
+    Most kinds read one `column`; `tabular` reads several `columns`, each with its type.
+    """
 
     kind: Name
-    column: str
+    column: str | None = None
+    columns: dict[str, ColumnType] | None = None
     encoder: EncoderConfig
     options: dict[str, Any] = {}
     augment: dict[str, Any] = {}
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """Map each key that names a column of the raw table (`column`, `columns.age`) to it."""
+        if self.columns is not None:
+            return {f"columns.{name}": name for name in self.columns}
+        return {"column": str(self.column)}
+
+    @model_validator(mode="after")
+    def _has_columns(self) -> ModalityConfig:
+        many = self.kind == "tabular"
+        if many and (not self.columns or self.column is not None):
+            raise ValueError(
+                "kind tabular reads several columns; give them as `columns: {age: numeric, "
+                "region: categorical}` and no `column`"
+            )
+        if not many and (self.column is None or self.columns is not None):
+            raise ValueError(f"kind {self.kind} reads one column; give its name as `column`")
+        return self
+
 
 class TargetConfig(Section):
-    """One thing to predict."""
+    """One thing to predict; `options` belong to its kind."""
 
-    kind: Name = "multiclass"
+    kind: Name
     column: str
     classes: list[str] | None = None
     weight: Annotated[float, Field(gt=0)] = 1.0
+    options: dict[str, Any] = {}
 
 
 class AugmentConfig(Section):
@@ -137,6 +165,7 @@ class EvaluationConfig(Section):
 
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    slices: list[str] = []  # columns of the raw table by whose values the test rows are looked at
 
 
 class ExportConfig(Section):
@@ -175,12 +204,14 @@ class ComputeConfig(Section):
 class Config(Section):
     """The whole of `params.yaml`."""
 
-    version: Literal[1]
+    version: Literal[2]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataConfig = DataConfig()
     split: SplitConfig = SplitConfig()
     modalities: Annotated[dict[Name, ModalityConfig], Field(min_length=1)]
     targets: Annotated[dict[Name, TargetConfig], Field(min_length=1)]
+    # By column of the raw table, or `MODALITY.measurement`: expectations in Great Expectations' terms.
+    expectations: dict[str, list[dict[str, Any]]] = {}
     augment: AugmentConfig = AugmentConfig()
     fusion: FusionConfig = FusionConfig()
     train: TrainConfig = TrainConfig()
@@ -208,7 +239,11 @@ class Config(Section):
             ("data.group", self.data.group),
             ("data.split", self.data.split),
         ]
-        named += [(f"modalities.{key}.column", m.column) for key, m in self.modalities.items()]
+        named += [
+            (f"modalities.{key}.{source}", column)
+            for key, m in self.modalities.items()
+            for source, column in m.sources.items()
+        ]
         named += [(f"targets.{key}.column", t.column) for key, t in self.targets.items()]
         for owner, column in named:
             if column is None or (owner == "data.group" and column == self.data.id):
@@ -261,7 +296,7 @@ def parse_config(raw: dict[str, Any], *, name: str = "params.yaml") -> Config:
     if version != SCHEMA_VERSION:
         raise ConfigError(
             f"{name}: `version` must be {SCHEMA_VERSION} (the schema this release reads), got "
-            f"{version!r}"
+            f"{version!r}; `mm upgrade` rewrites an older file"
         )
     try:
         return Config.model_validate(raw)

@@ -18,7 +18,8 @@ REPORT_VERSION = 1
 class ExpectationResult(BaseModel):
     """What one expectation said.
 
-    `errored` means that it could not be evaluated, which is not the same as failing.
+    `errored` means that it could not be evaluated, which is not the same as failing. `samples` are
+    ids of some rows that break it, the worst first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class ExpectationResult(BaseModel):
     unexpected: int = 0
     evaluated: int = 0
     advice: str = ""
+    samples: tuple[str, ...] = ()
 
 
 class SuiteResult(BaseModel):

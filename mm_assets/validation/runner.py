@@ -132,9 +132,9 @@ def _read_observed(outcome: ExpectationValidationResult) -> str:
         return _read_counts(result)
     missing = result.get("details", {}).get("mismatched", {}).get("missing")
     if missing:
-        return f"missing: {_show(missing)}"
+        return f"missing: {_show(sorted(missing, key=str))}"
     if result.get("partial_missing_list"):
-        return f"missing: {_show(result['partial_missing_list'])}"
+        return f"missing: {_show(sorted(result['partial_missing_list'], key=str))}"
     if result.get("observed_value") is None and outcome.success:
         return "as expected"
     if "observed_value" in result:

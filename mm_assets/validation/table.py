@@ -19,7 +19,8 @@ def name_columns(config: Config) -> dict[str, str]:
     columns = {"data.id": config.data.id}
     columns |= {"data.group": config.data.group} if config.data.group else {}
     columns |= {"data.split": config.data.split} if config.data.split else {}
-    columns |= {f"modalities.{key}.column": m.column for key, m in config.modalities.items()}
+    for key, modality in config.modalities.items():
+        columns |= {f"modalities.{key}.{at}": column for at, column in modality.sources.items()}
     columns |= {f"targets.{key}.column": t.column for key, t in config.targets.items()}
     return columns
 

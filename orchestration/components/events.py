@@ -66,7 +66,11 @@ def check_results(stage: Stage, report: StageReport) -> list[dg.AssetCheckResult
 def _show_suite(suite: SuiteResult) -> dg.TableMetadataValue:
     columns = list(ExpectationResult.model_fields)
     return _make_table(
-        columns, [[result.model_dump()[column] for column in columns] for result in suite.results]
+        columns,
+        [
+            list((result.model_dump() | {"samples": ", ".join(result.samples)}).values())
+            for result in suite.results
+        ],
     )
 
 

@@ -32,7 +32,7 @@ def loaded_by(statement):
     "statement",
     [
         "import mm_assets",
-        "import mm_assets.cli",
+        "import mm_assets.cli.main",
         "import mm_assets.contracts.config, mm_assets.contracts.report, mm_assets.contracts.workspace",
         "import orchestration.definitions",
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from mm_assets.cli import mm
+from mm_assets.cli.main import mm
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

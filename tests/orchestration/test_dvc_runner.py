@@ -130,8 +130,7 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
         cwd=shell.root,
         env=shell.env,
         stderr=subprocess.DEVNULL,
-        # A shell starts its background jobs, such as CI, with the interrupt ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )
     wait_until(lambda: (shell.root / "pid").exists() and (shell.root / "pid").read_text().strip())
     stage_pid = int((shell.root / "pid").read_text())
@@ -139,6 +138,12 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     process.wait()
     wait_until(lambda: not is_alive(stage_pid))
     assert not (shell.root / "slow.txt").exists()
+
+
+def heed_signals():
+    """Undo what a shell does to its background jobs (SIGINT) and `nohup`-like starters to theirs."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def is_alive(pid):

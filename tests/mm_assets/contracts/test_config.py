@@ -6,9 +6,9 @@ from mm_assets.contracts.config import parse_config, read_config
 from mm_assets.contracts.errors import ConfigError
 
 MINIMAL = {
-    "version": 1,
+    "version": 2,
     "modalities": {"text": {"kind": "text", "column": "message", "encoder": {"name": "minilm"}}},
-    "targets": {"mood": {"column": "mood"}},
+    "targets": {"mood": {"kind": "multiclass", "column": "mood"}},
 }
 
 
@@ -39,7 +39,7 @@ def test_an_encoders_own_options_are_kept_for_it():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("version", 2, r"`version` must be 1 .*, got 2"),
+        ("version", 1, r"`version` must be 2 .*, got 1; `mm upgrade`"),
         ("trian", {}, r"`trian` is not a known key; did you mean `train`\?"),
         (
             "train.epochs",
@@ -66,8 +66,12 @@ def test_an_encoders_own_options_are_kept_for_it():
             "message",
             r"column 'message' is named by both modalities.text.column and targets.mood.column",
         ),
-        ("targets.text", {"column": "y"}, r"'text' names both a modality and a target"),
-        ("targets.split", {"column": "y"}, r"'split' is reserved"),
+        (
+            "targets.text",
+            {"kind": "multiclass", "column": "y"},
+            r"'text' names both a modality and a target",
+        ),
+        ("targets.split", {"kind": "multiclass", "column": "y"}, r"'split' is reserved"),
     ],
 )
 def test_a_wrong_key_is_named_with_what_was_expected_and_what_came(path, value, message):
@@ -75,11 +79,34 @@ def test_a_wrong_key_is_named_with_what_was_expected_and_what_came(path, value, 
         parse_config(change(path, value))
 
 
+@pytest.mark.parametrize(
+    "columns", [{}, {"column": "age"}, {"column": "age", "columns": {"age": "numeric"}}]
+)
+def test_a_tabular_modality_needs_columns_with_types(columns):
+    raw = copy.deepcopy(MINIMAL)
+    raw["modalities"]["who"] = {"kind": "tabular", "encoder": {"name": "tabular"}, **columns}
+
+    with pytest.raises(ConfigError, match=r"`modalities\.who`: kind tabular reads several columns"):
+        parse_config(raw)
+
+
+def test_a_column_of_two_modalities_is_refused():
+    raw = copy.deepcopy(MINIMAL)
+    raw["modalities"]["who"] = {
+        "kind": "tabular",
+        "encoder": {"name": "tabular"},
+        "columns": {"message": "categorical"},
+    }
+
+    with pytest.raises(ConfigError, match=r"'message' is named by both modalities\.text\.column"):
+        parse_config(raw)
+
+
 def test_a_modality_without_a_column_is_refused():
     raw = copy.deepcopy(MINIMAL)
     del raw["modalities"]["text"]["column"]
 
-    with pytest.raises(ConfigError, match=r"`modalities\.text\.column` is missing"):
+    with pytest.raises(ConfigError, match=r"`modalities\.text`: kind text reads one column"):
         parse_config(raw)
 
 
@@ -94,8 +121,8 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
     # YAML 1.1 readers take 1e-3 for a text; DVC and we read YAML 1.2.
     path = tmp_path / "params.yaml"
     path.write_text(
-        "version: 1\nmodalities: {t: {kind: text, column: c, encoder: {name: minilm}}}\n"
-        "targets: {y: {column: y}}\ntrain: {learning_rate: 1e-3}\n"
+        "version: 2\nmodalities: {t: {kind: text, column: c, encoder: {name: minilm}}}\n"
+        "targets: {y: {kind: multiclass, column: y}}\ntrain: {learning_rate: 1e-3}\n"
     )
 
     assert read_config(path).train.learning_rate == 0.001

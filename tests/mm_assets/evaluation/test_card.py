@@ -8,12 +8,12 @@ from mm_assets.evaluation.card import PageParts, find_headline, list_lines, read
 
 CONFIG = parse_config(
     {
-        "version": 1,
+        "version": 2,
         "modalities": {
             key: {"kind": "text", "column": key, "encoder": {"name": "minilm"}}
             for key in ("zebra", "apple")
         },
-        "targets": {"mood": {"column": "mood"}},
+        "targets": {"mood": {"kind": "multiclass", "column": "mood"}},
     }
 )
 SCORES = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "rows": 9}

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from mm_assets.cli import mm
+from mm_assets.cli.main import mm
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import ConfigError, SourceError
 from mm_assets.contracts.workspace import Workspace
@@ -15,9 +15,9 @@ from mm_assets.stages.project import build_project
 
 ROOT = Path(__file__).parents[3]
 RECIPE = """# Notes of a clinic: text alone.
-version: 1
+version: 2
 modalities: {note: {kind: text, column: note, encoder: {name: minilm}}}
-targets: {urgent: {column: urgent, classes: ["no", "yes"]}}
+targets: {urgent: {kind: multiclass, column: urgent, classes: ["no", "yes"]}}
 """
 
 

@@ -12,7 +12,7 @@ from mm_assets.data.vectors import Embeddings, write_embeddings
 from mm_assets.stages.project import load_project
 
 PARAMS = {
-    "version": 1,
+    "version": 2,
     "seed": 3,
     "data": {"group": "who"},
     "modalities": {
@@ -25,7 +25,7 @@ PARAMS = {
             "options": {"dim": 3},
         },
     },
-    "targets": {"mood": {"column": "feeling", "classes": ["glad", "sad"]}},
+    "targets": {"mood": {"kind": "multiclass", "column": "feeling", "classes": ["glad", "sad"]}},
     "augment": {"copies": 2},
 }
 
@@ -82,7 +82,7 @@ class EmbeddedProject:
     def __init__(self, root, seed=0):
         rng = np.random.default_rng(seed)
         self.params = {
-            "version": 1,
+            "version": 2,
             "modalities": {
                 key: {
                     "kind": "features",
@@ -92,7 +92,7 @@ class EmbeddedProject:
                 }
                 for key in ("clear", "hint")
             },
-            "targets": {"side": {"column": "side"}},
+            "targets": {"side": {"kind": "multiclass", "column": "side"}},
             "fusion": {"dim": 8, "dropout": 0.2},
             "train": {"epochs": 12, "learning_rate": 0.01, "seeds": 2},
             "evaluation": {"bootstrap": 200},

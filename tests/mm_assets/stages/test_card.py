@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 NASTY = "<script>alert('x')</script> & $^2$"
 PARAMS = {
-    "version": 1,
+    "version": 2,
     "data": {"group": "who"},
     "modalities": {
         key: {
@@ -32,7 +32,7 @@ PARAMS = {
         }
         for key in ("voice", "gait")
     },
-    "targets": {"mood": {"column": "mood", "classes": ["glad", "sad"]}},
+    "targets": {"mood": {"kind": "multiclass", "column": "mood", "classes": ["glad", "sad"]}},
     "train": {"epochs": 5},
     "evaluation": {"bootstrap": 100},
     "gates": {"quarantined_share": 0.1},

@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.delenv("MM_STORE", raising=False)
     config = parse_config(
         {
-            "version": 1,
+            "version": 2,
             "modalities": {
                 "voice": {
                     "kind": "audio",
@@ -47,7 +47,7 @@ def project(tmp_path, monkeypatch):
                     "encoder": {"name": "standardized"},
                 },
             },
-            "targets": {"label": {"column": "label"}},
+            "targets": {"label": {"kind": "multiclass", "column": "label"}},
             "compute": {"device": "cpu"},
         }
     )

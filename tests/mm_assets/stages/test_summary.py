@@ -25,9 +25,9 @@ def project(tmp_path):
         names = [f"target{n}" for n in range(targets)]
         words = {"kind": "text", "column": "w", "encoder": {"name": "minilm"}}
         params = {
-            "version": 1,
+            "version": 2,
             "modalities": {"words": words},
-            "targets": {name: {"column": name} for name in names},
+            "targets": {name: {"kind": "multiclass", "column": name} for name in names},
             "evaluation": {"confidence": 0.9},
         }
         YAML().dump(params, tmp_path / "params.yaml")

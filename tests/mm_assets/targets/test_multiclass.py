@@ -20,21 +20,25 @@ def one_hot(labels, classes=3):
 
 def test_classes_come_from_the_training_labels_in_sorted_order():
     labels = pd.Series(["b", None, "a", "b"])
-    assert Multiclass.fit(labels, TargetConfig(column="x"), where="t").classes == ("a", "b")
+    assert Multiclass.fit(
+        labels, TargetConfig(kind="multiclass", column="x"), where="t"
+    ).classes == ("a", "b")
 
 
 def test_given_classes_keep_their_order():
-    config = TargetConfig(column="x", classes=["b", "a"])
+    config = TargetConfig(kind="multiclass", column="x", classes=["b", "a"])
     assert Multiclass.fit(pd.Series(["a", "b"]), config, where="t").classes == ("b", "a")
 
 
 def test_one_class_leaves_nothing_to_learn():
     with pytest.raises(TrainingError, match=r"target 'mood' needs at least 2 classes, got 1 \(a\)"):
-        Multiclass.fit(pd.Series(["a", None]), TargetConfig(column="x"), where="mood")
+        Multiclass.fit(
+            pd.Series(["a", None]), TargetConfig(kind="multiclass", column="x"), where="mood"
+        )
 
 
 def test_a_class_that_no_training_row_shows_is_refused():
-    config = TargetConfig(column="x", classes=["a", "b", "c"])
+    config = TargetConfig(kind="multiclass", column="x", classes=["a", "b", "c"])
     with pytest.raises(TrainingError, match=r"no training row of class c.*targets\.mood\.classes"):
         Multiclass.fit(pd.Series(["a", "b"]), config, where="mood")
 

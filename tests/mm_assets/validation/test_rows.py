@@ -12,13 +12,13 @@ from mm_assets.validation.rows import (
 )
 
 CONFIG = {
-    "version": 1,
+    "version": 2,
     "data": {"id": "key", "group": "who", "split": "part"},
     "modalities": {
         "text": {"kind": "text", "column": "words", "encoder": {"name": "minilm"}},
         "photo": {"kind": "image", "column": "file", "encoder": {"name": "efficientnet_lite0"}},
     },
-    "targets": {"mood": {"column": "feeling", "classes": ["glad", "sad"]}},
+    "targets": {"mood": {"kind": "multiclass", "column": "feeling", "classes": ["glad", "sad"]}},
 }
 GOOD = {"key": "a", "who": "g", "part": "train", "words": "hi", "file": None, "feeling": "glad"}
 
@@ -81,7 +81,7 @@ def test_a_label_must_be_one_of_the_classes_to_the_letter():
 
 
 def test_any_name_is_a_label_where_no_classes_are_given():
-    config = {**CONFIG, "targets": {"mood": {"column": "feeling"}}}
+    config = {**CONFIG, "targets": {"mood": {"kind": "multiclass", "column": "feeling"}}}
     detail = "mood must be a name, or null; got ' '"
     found = find({"feeling": "new"}, {"feeling": " "}, config=config)
     assert found == [(2, "label_unknown", detail)]

@@ -6,9 +6,9 @@ from mm_assets.validation.samples import check_samples
 
 CONFIG = parse_config(
     {
-        "version": 1,
+        "version": 2,
         "modalities": {"text": {"kind": "text", "column": "w", "encoder": {"name": "minilm"}}},
-        "targets": {"mood": {"column": "m", "classes": ["glad", "sad"]}},
+        "targets": {"mood": {"kind": "multiclass", "column": "m", "classes": ["glad", "sad"]}},
         "gates": {"quarantined_share": 0.1, "class_share": 0.2},
     }
 )

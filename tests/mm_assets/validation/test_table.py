@@ -6,10 +6,10 @@ from mm_assets.validation.table import check_table, name_columns
 
 CONFIG = parse_config(
     {
-        "version": 1,
+        "version": 2,
         "data": {"group": "who"},
         "modalities": {"text": {"kind": "text", "column": "words", "encoder": {"name": "minilm"}}},
-        "targets": {"mood": {"column": "feeling"}},
+        "targets": {"mood": {"kind": "multiclass", "column": "feeling"}},
     }
 )
 TABLE = pd.DataFrame({"id": ["a"], "who": ["g"], "words": ["hi"], "feeling": ["glad"], "x": [1]})

@@ -4,7 +4,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from mm_assets.cli import main, mm
+from mm_assets.cli.main import main, mm
 from mm_assets.contracts.errors import BadSampleError, ServingError
 
 

@@ -1,4 +1,4 @@
-"""`mm`: the command line. It prints an error's message alone and exits with 1."""
+"""Commands about models: asking the exported one, and fetching published weights."""
 
 from __future__ import annotations
 
@@ -8,28 +8,7 @@ from pathlib import Path
 
 import click
 
-from mm_assets.contracts.errors import MMAssetsError, ServingError
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="mm-assets")
-def mm() -> None:
-    """Multimodal models as a pipeline: raw data to validated, fused, proven and exported."""
-
-
-@mm.command()
-@click.argument("name")
-@click.argument("modality", required=False)
-def stage(name: str, modality: str | None) -> None:
-    """Run one stage of dvc.yaml, as `dvc repro` and Dagster do.
-
-    NAME is validate, augment, embed, train, evaluate, export or card; embed takes a MODALITY of
-    params.yaml. DVC's locks and skipping are not involved: use `dvc repro` for everyday work.
-    """
-    from mm_assets.stages.run import run_stage
-
-    run_stage(Path.cwd(), name, modality)
-
+from mm_assets.contracts.errors import ServingError
 
 DEFAULT_MODEL = Path("artifacts/onnx")
 
@@ -84,7 +63,7 @@ class PredictCommand(click.Command):
         return found + params
 
 
-@mm.command(cls=PredictCommand)
+@click.command(cls=PredictCommand)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -115,7 +94,7 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
             click.echo(f"  {name:<16} {probability:6.1%}  {'█' * round(probability * 30)}")
 
 
-@mm.command()
+@click.command()
 @click.argument("names", nargs=-1)
 def weights(names: tuple[str, ...]) -> None:
     """Fetch the published weights of encoders, NAMES or all; what is there and whole is kept."""
@@ -125,51 +104,3 @@ def weights(names: tuple[str, ...]) -> None:
     folder = Workspace(Path.cwd()).weights
     fetched = fetch_weights(folder, names or None)
     click.echo(f"fetched {', '.join(fetched)}" if fetched else f"weights in {folder} are complete")
-
-
-@mm.command()
-def summary() -> None:
-    """Print what the last run came to: rows, accuracy beside its baselines, parity, the card."""
-    from mm_assets.contracts.workspace import Workspace
-    from mm_assets.stages.summary import write_summary
-
-    click.echo(write_summary(Workspace(Path.cwd())))
-
-
-class UseCommand(click.Command):
-    """A command whose help lists the project's recipes."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one line per recipe."""
-        from mm_assets.sources.recipes import list_recipes
-
-        with formatter.section("Recipes"):
-            formatter.write_dl(
-                list(list_recipes(Path.cwd()).items()) or [("(none)", "in recipes/")]
-            )
-
-
-@mm.command(cls=UseCommand)
-@click.argument("name")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where the data is; the sample needs none.",
-)
-@click.option("--force", is_flag=True, help="Replace data/ even where DVC has no copy of it.")
-def use(name: str, data: Path | None, force: bool) -> None:
-    """Put recipe NAME in place: write params.yaml, fill data/ and record it with `dvc add data`."""
-    from mm_assets.sources.recipes import use_recipe
-
-    use_recipe(Path.cwd(), name, data=data, force=force)
-    click.echo(f"params.yaml and data/ now hold recipe {name}; next: dvc repro")
-
-
-def main() -> None:
-    """Run `mm`, turning an error raised on purpose into its message and exit code 1."""
-    try:
-        mm()
-    except MMAssetsError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
