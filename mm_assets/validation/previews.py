@@ -1,0 +1,161 @@
+"""A cell of the sample table as a person can judge it: a thumbnail, a curve, the text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from mm_assets.contracts.errors import BadSampleError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mm_assets.modalities.base import Modality
+
+THUMBNAIL_PX = 96  # longest side
+CURVE_PX = (160, 40)
+CURVE_POINTS = 80
+TEXT_CHARS = 160
+FEW_NUMBERS = 8  # so many are written out; more are drawn
+
+
+def preview(modality: Modality[Any], cell: object, folder: Path) -> Markup:
+    """Show one cell, inside a page of ours.
+
+    A picture becomes a small JPEG inside the page, a recording or a long vector a curve (inline
+    SVG in the colour of the text), a text its beginning, a row of named values its names and
+    values. A cell that cannot be used says why, beside what it holds.
+
+    Args:
+        modality: The cell's kind.
+        cell: The table's cell; null for a missing modality.
+        folder: The data folder.
+
+    Returns:
+        HTML that loads nothing from elsewhere, with all data escaped; equal cells (and files) give
+        equal text.
+    """
+    if is_missing(cell):
+        return Markup('<span class="none">missing</span>')
+    try:
+        value = modality.decode(cell, folder)
+    except BadSampleError as error:
+        held = "" if modality.is_file else escape(shorten(describe_cell(cell))) + Markup("<br>")
+        return held + Markup('<span class="none">no preview: {}</span>').format(error.detail)
+    if modality.kind == "tabular":
+        return _show_fields(cell)
+    return show_value(value)
+
+
+def show_value(value: object) -> Markup:
+    """Show a decoded value; see `preview`.
+
+    Args:
+        value: A text, a Pillow image, a waveform, or numbers of shape (steps,).
+    """
+    rate_hz = getattr(value, "rate_hz", None)
+    if rate_hz is not None:
+        samples = as_curve(value)
+        return _draw_waveform(samples, title=f"{len(samples) / rate_hz:.2f} s at {rate_hz} Hz")
+    if isinstance(value, str):
+        return Markup("<span>{}</span>").format(shorten(value))
+    if isinstance(value, np.ndarray):
+        if len(value) <= FEW_NUMBERS:
+            return Markup("<code>{}</code>").format(describe_cell(value))
+        return _draw_line(value, title=f"{len(value)} numbers")
+    return _show_picture(value)  # type: ignore[arg-type] # what is left is a Pillow image
+
+
+def as_curve(value: object) -> np.ndarray:
+    """Give what is drawn of a waveform or vector: numbers of shape (steps,)."""
+    return np.asarray(getattr(value, "samples", value))
+
+
+def is_missing(cell: object) -> bool:
+    """Tell whether a cell is null."""
+    return cell is None or (isinstance(cell, float) and np.isnan(cell))
+
+
+def describe_cell(cell: object) -> str:
+    """Write a cell of any type in one line: numbers shortly, a mapping as ``key: value``."""
+    if isinstance(cell, Mapping):
+        return ", ".join(f"{key}: {describe_cell(value)}" for key, value in cell.items())
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        return "[" + ", ".join(describe_cell(value) for value in cell) + "]"
+    if isinstance(cell, (float, np.floating)):
+        return "missing" if np.isnan(cell) else f"{cell:.4g}"
+    return "missing" if cell is None else str(cell)
+
+
+def shorten(text: str, chars: int = TEXT_CHARS) -> str:
+    """Cut a text to its beginning, ending in an ellipsis where something was cut."""
+    return text if len(text) <= chars else text[: chars - 2].rstrip() + " …"
+
+
+def _show_fields(cell: object) -> Markup:
+    """Show a row of named values, which in a text cell is JSON."""
+    fields = json.loads(cell) if isinstance(cell, str) else cell
+    if not isinstance(fields, Mapping):
+        return Markup("<span>{}</span>").format(shorten(describe_cell(fields)))
+    lines = (
+        Markup("<b>{}</b>: {}").format(key, shorten(describe_cell(value)))
+        for key, value in fields.items()
+    )
+    return Markup("<br>").join(lines)
+
+
+def _show_picture(image: Image.Image) -> Markup:
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    data = io.BytesIO()
+    small.convert("RGB").save(data, "JPEG", quality=80)
+    return Markup('<img alt="{}" width="{}" height="{}" src="data:image/jpeg;base64,{}">').format(
+        f"{image.width} x {image.height} pixels",
+        small.width,
+        small.height,
+        base64.b64encode(data.getvalue()).decode(),
+    )
+
+
+def _draw_waveform(samples: np.ndarray, *, title: str) -> Markup:
+    """Draw the range that the samples of each moment cover, as audio editors do."""
+    width, height = CURVE_PX
+    parts = np.array_split(samples, min(CURVE_POINTS, len(samples)))
+    lows, highs = [part.min() for part in parts], [part.max() for part in parts]
+    peak = max(float(np.abs(samples).max()), 1e-12)
+    step = width / len(parts)
+
+    def y(value: float) -> float:
+        return height / 2 * (1 - value / peak)
+
+    bars = (
+        f"M{(at + 0.5) * step:.1f} {y(high) - 0.3:.1f}V{y(low) + 0.3:.1f}"
+        for at, (low, high) in enumerate(zip(lows, highs, strict=True))
+    )
+    return _wrap_path("".join(bars), title=title)
+
+
+def _draw_line(values: np.ndarray, *, title: str) -> Markup:
+    width, height = CURVE_PX
+    shown = values[np.linspace(0, len(values) - 1, min(len(values), 2 * CURVE_POINTS)).astype(int)]
+    low, high = float(shown.min()), float(shown.max())
+    scale = (height - 4) / ((high - low) or 1)
+    points = (
+        f"{at * width / (len(shown) - 1):.1f} {height - 2 - (float(value) - low) * scale:.1f}"
+        for at, value in enumerate(shown)
+    )
+    return _wrap_path("M" + "L".join(points), title=f"{title}, {low:.4g} to {high:.4g}")
+
+
+def _wrap_path(path: str, *, title: str) -> Markup:
+    return Markup(
+        '<svg role="img" width="{w}" height="{h}" viewBox="0 0 {w} {h}"><title>{title}</title>'
+        '<path d="{path}" fill="none" stroke="currentColor"/></svg>'
+    ).format(w=CURVE_PX[0], h=CURVE_PX[1], title=title, path=path)
