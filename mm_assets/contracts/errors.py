@@ -43,6 +43,10 @@ class StoreError(MMAssetsError):
     """The embedding store cannot be read or written."""
 
 
+class DiskError(MMAssetsError):
+    """The disk is full, too small for what is to be written, or must not be written to."""
+
+
 class StageError(MMAssetsError):
     """A stage cannot run, or its inputs moved while it ran."""
 
