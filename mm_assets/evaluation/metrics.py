@@ -48,10 +48,10 @@ def score_with_intervals(
         Field and Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x (cluster bootstrap).
     """
     totals = sum_by_group(tallies, groups)
-    sums = np.vstack([totals.sum(axis=0), *_resample(totals, resamples, seed)])
+    sums = np.vstack([totals.sum(axis=0), *resample_groups(totals, resamples, seed)])
     scores: dict[str, float | int] = {"rows": len(tallies), "groups": len(totals)}
     for name, (value, *drawn) in target.metrics(sums).items():
-        low, high = _interval(drawn, confidence)
+        low, high = take_interval(drawn, confidence)
         scores |= {name: float(value), f"{name}_low": low, f"{name}_high": high}
     return scores
 
@@ -99,12 +99,12 @@ def compare_paired(
 
     difference = float(differ(iter([totals.sum(axis=0)]))[0])
     drawn, swapped = (
-        differ(_resample(totals, resamples, seed)),
+        differ(resample_groups(totals, resamples, seed)),
         differ(_swap(totals, resamples, seed)),
     )
     # A swap that gives the same difference may miss it in the last bit.
     extreme = int((np.abs(swapped) >= abs(difference) - 1e-12).sum())
-    low, high = _interval(list(drawn), confidence)
+    low, high = take_interval(list(drawn), confidence)
     return {
         "rows": len(first),
         "groups": len(totals),
@@ -116,9 +116,9 @@ def compare_paired(
 
 
 def sum_by_group(
-    tallies: Int[np.ndarray, "row tally"], groups: Shaped[np.ndarray, " row"]
-) -> Int[np.ndarray, "group tally"]:
-    """Add up the tallies of each group.
+    tallies: Shaped[np.ndarray, "row tally"], groups: Shaped[np.ndarray, " row"]
+) -> Shaped[np.ndarray, "group tally"]:
+    """Add up the tallies of each group: whole numbers as int64, others as float64.
 
     Raises:
         DataContractError: There is no row.
@@ -126,18 +126,24 @@ def sum_by_group(
     if not len(tallies):
         raise DataContractError("metrics need at least 1 row with a known label, got 0")
     numbers, names = pd.factorize(groups)
-    totals = np.zeros((len(names), tallies.shape[1]), dtype=np.int64)
+    totals = np.zeros((len(names), tallies.shape[1]), dtype=np.result_type(tallies, np.int64))
     np.add.at(totals, numbers, tallies)
     return totals
 
 
-def _resample(
-    totals: Int[np.ndarray, "group tally"], resamples: int, seed: int
+def resample_groups(
+    totals: Shaped[np.ndarray, "group tally"], resamples: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Draw as many groups as there are, with replacement; yields sums of tallies, in chunks."""
     rng, count = np.random.default_rng(seed), len(totals)
     for size in _chunks(resamples, count):
         yield rng.multinomial(count, np.full(count, 1 / count), size=size) @ totals
+
+
+def take_interval(drawn: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Cut equal tails off."""
+    low, high = np.quantile(np.asarray(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def _swap(pairs: Int[np.ndarray, "group both"], resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -152,9 +158,3 @@ def _chunks(resamples: int, groups: int) -> Iterator[int]:
     size = max(1, CHUNK // groups)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
-
-
-def _interval(drawn: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Cut equal tails off."""
-    low, high = np.quantile(np.asarray(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
