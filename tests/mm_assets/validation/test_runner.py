@@ -1,4 +1,5 @@
 import great_expectations.expectations as gxe
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -112,3 +113,60 @@ def test_joined_suites_have_the_results_of_all_parts():
     joined = join_suites(parts, description="both")
     assert (joined.name, joined.description) == ("one", "both")
     assert [result.success for result in joined.results] == [True, False]
+
+
+ROWS = pd.DataFrame(
+    {
+        "id": ["a", "b", "c", "d", "e", "e"],
+        "size": [-3.0, 5.0, 40.0, np.nan, np.inf, np.inf],
+        "word": ["x", "yyyy", None, "zz", "", "x"],
+    },
+    index=[7, 9, 11, 13, 15, 17],  # rows that were filtered keep their labels
+)
+
+
+def name_worst(expectation, frame=ROWS):
+    return check_one(expectation, frame).samples
+
+
+def test_rows_furthest_from_a_range_are_named_first_and_once():
+    between = gxe.ExpectColumnValuesToBeBetween(column="size", min_value=0, max_value=10)
+    assert name_worst(between) == ("e", "c", "a")  # by inf, 30 and 3
+
+
+def test_a_value_at_a_strict_bound_is_named_after_all_others():
+    between = gxe.ExpectColumnValuesToBeBetween(column="size", min_value=5, strict_min=True)
+    assert name_worst(between) == ("a", "b")
+
+
+def test_texts_furthest_from_a_range_of_lengths_are_named_first():
+    between = gxe.ExpectColumnValueLengthsToBeBetween(column="word", min_value=1, max_value=2)
+    assert name_worst(between) == ("b", "e")  # two too long, one too short
+
+
+@pytest.mark.parametrize(
+    ("expectation", "samples"),
+    [
+        (gxe.ExpectColumnValuesToNotBeNull(column="word"), ("c",)),
+        (gxe.ExpectColumnValuesToBeInSet(column="word", value_set=["x"]), ("b", "d", "e")),
+        (gxe.ExpectColumnValuesToBeUnique(column="word"), ("a", "e")),
+        (gxe.ExpectColumnValuesToMatchRegex(column="word", regex="^[xy]"), ("d", "e")),
+        (gxe.ExpectCompoundColumnsToBeUnique(column_list=["id", "size"]), ("e",)),
+        (gxe.ExpectColumnMaxToBeBetween(column="size", max_value=1), ()),
+        (gxe.ExpectColumnValuesToBeInSet(column="id", value_set=list("abcde")), ()),
+    ],
+)
+def test_rows_that_break_any_other_expectation_are_named_in_the_tables_order(expectation, samples):
+    assert name_worst(expectation) == samples
+
+
+def test_a_table_without_ids_names_no_rows():
+    assert name_worst(gxe.ExpectColumnValuesToNotBeNull(column="name"), FRAME) == ()
+
+
+def test_at_most_twelve_rows_are_named():
+    frame = pd.DataFrame({"id": [f"s{n}" for n in range(40)], "size": range(40)})
+    between = gxe.ExpectColumnValuesToBeBetween(column="size", max_value=-1)
+    assert name_worst(between, frame) == tuple(f"s{39 - n}" for n in range(12))
+    within = gxe.ExpectColumnValuesToBeInSet(column="size", value_set=[])
+    assert name_worst(within, frame) == tuple(f"s{n}" for n in range(12))
