@@ -1,8 +1,13 @@
-"""`mm`: all its commands. It prints an error's message alone and exits with 1."""
+"""`mm`: all its commands.
+
+It prints an error's message alone and exits with 1; stopped with Ctrl-C it says so and exits with
+130, as a shell expects.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -12,7 +17,21 @@ from mm_assets.cli.pipeline import stage, summary
 from mm_assets.contracts.errors import MMAssetsError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Stoppable(click.Group):
+    """A group whose commands, stopped by hand, end with one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what a command returns
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(
+                f"\nstopped: `mm {ctx.invoked_subcommand}` left nothing half-written", err=True
+            )
+            ctx.exit(130)
+
+
+@click.group(cls=Stoppable, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mm-assets")
 def mm() -> None:
     """Multimodal models as a pipeline: raw data to validated, fused, proven and exported."""

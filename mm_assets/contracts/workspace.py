@@ -70,6 +70,10 @@ class Workspace:
         """A stage's timings, which differ between equal runs and so lie outside its outs."""
         return self.artifacts / "logs" / f"{stage.replace('@', '/')}.json"
 
+    def lock(self, stage: str) -> Path:
+        """The file that one running stage holds."""
+        return self.root / ".mm" / "locks" / f"{stage}.lock"
+
     @property
     def store(self) -> Path:
         """The embedding store, shareable between checkouts through `MM_STORE`."""

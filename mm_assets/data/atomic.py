@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mm_assets.data.disk import name_disk_errors
+
 UNFINISHED = ".mm-unfinished."  # then the folder's name, the writer's process id and a random part
 
 
@@ -25,36 +27,56 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Yields:
         An empty folder beside `path`.
+
+    Raises:
+        DiskError: The disk is full, or the folder around `path` must not be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f"{UNFINISHED}{path.name}.*/"):
-        if not _is_alive(leftover.name.removeprefix(f"{UNFINISHED}{path.name}.").partition(".")[0]):
-            shutil.rmtree(leftover, ignore_errors=True)
-    prefix = f"{UNFINISHED}{path.name}.{os.getpid()}."
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-    temporary.chmod(0o755)
-    try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with name_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f"{UNFINISHED}{path.name}.*/"):
+            pid = leftover.name.removeprefix(f"{UNFINISHED}{path.name}.").partition(".")[0]
+            if not _is_alive(pid):
+                shutil.rmtree(leftover, ignore_errors=True)
+        prefix = f"{UNFINISHED}{path.name}.{os.getpid()}."
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        replaced = temporary.with_name(f"{temporary.name}.replaced")
+        try:
+            temporary.chmod(0o755)
+            yield temporary
+            # Moved aside in one step: deleting it first could stop half-way.
+            if path.exists():
+                path.replace(replaced)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path that replaces `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    temporary.chmod(0o644)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Give a temporary path that replaces `path` when the block ends without an error.
+
+    Args:
+        path: The file to replace; its parents are made.
+
+    Yields:
+        An empty file beside `path`.
+
+    Raises:
+        DiskError: The disk is full, or the folder around `path` must not be written to.
+    """
+    with name_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            temporary.chmod(0o644)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from mm_assets.contracts.config import SPLITS
 from mm_assets.contracts.errors import BadSampleError, StageError
 from mm_assets.contracts.report import StageReport
 from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.disk import require_space
 from mm_assets.data.progress import announce, show_progress
 from mm_assets.data.store import VectorStore, vector_key
 from mm_assets.data.table import COPY, ID, RENDER, SPLIT, read_augmented
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 32
+FLOAT_BYTES = 4
 AHEAD = 2  # batches that wait, ready, for each worker
 SHARD = 512  # rows computed between two writes to the store: what an interruption may cost
 
@@ -63,6 +65,7 @@ def embed(project: Project, key: str) -> StageReport:
 
     Raises:
         StageError: No row has the modality, or a cell that was valid cannot be decoded now.
+        DiskError: The disk has too little room for the vectors.
     """
     rows = read_augmented(project.workspace.augmented, splits=SPLITS, columns=[key])
     present = rows[rows[key].notna()].reset_index(drop=True)
@@ -83,6 +86,10 @@ def embed(project: Project, key: str) -> StageReport:
     vectors = store.find(job.key for job in jobs)
     stored = len(vectors)
     missing = list({job.key: job for job in jobs if job.key not in vectors}.values())
+    written, bought = FLOAT_BYTES * dim * len(jobs), FLOAT_BYTES * dim * len(missing)
+    what = f"embed@{key} ({len(jobs)} vectors of {dim} numbers, {len(missing)} of them new)"
+    require_space(project.workspace.artifacts, written, what=what)
+    require_space(store.folder, written + bought, what=what)  # mostly both are on one disk
     vectors |= _compute(project, key, missing, state, store)
     announce(f"embed@{key}: {len(missing)} vectors computed, {stored} from the store")
 

@@ -14,6 +14,7 @@ from mm_assets.contracts.errors import BadSampleError, ExportError, StageError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
+from mm_assets.data.disk import require_space
 from mm_assets.data.progress import announce
 from mm_assets.data.table import COPY, ID, read_augmented
 from mm_assets.data.vectors import Embeddings, align_vectors, read_embeddings
@@ -41,6 +42,7 @@ def export(project: Project) -> StageReport:
 
     Raises:
         ExportError: The graph cannot be exported, or there are no rows to prove it on.
+        DiskError: The disk has too little room for the graph.
     """
     with atomic_folder(project.workspace.onnx) as folder:
         if not project.config.export.enabled:
@@ -102,6 +104,12 @@ def _export(project: Project, folder: Path) -> StageReport:
     # Traced on a batch that has everything, if need be from different rows.
     alone = {key: (values[key,][key] * 2)[:2] for key in keys}
     arrays, presence = collate_rows(project.modalities, inputs, alone)
+    weights_bytes = sum(
+        tensor.numel() * tensor.element_size()
+        for network in (fusion, *networks.values())
+        for tensor in network.state_dict().values()
+    )
+    require_space(folder, 2 * weights_bytes, what="export: the graph with all its weights")
     names = {key: [n.split(".", 1)[1] for n in arrays if n.startswith(f"{key}.")] for key in keys}
     model = EndToEndModel(networks, names, fusion)
     signature = _write_signature(project, fusion, inputs, names, arrays, folder)

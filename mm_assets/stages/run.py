@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.errors import StageError, SuiteFailedError
 from mm_assets.contracts.report import StageReport, summarize_failures
 from mm_assets.data.atomic import UNFINISHED, write_json
+from mm_assets.data.lock import hold_lock
 from mm_assets.stages.project import Project, load_project
 
 STAGES = ("validate", "augment", "embed", "train", "evaluate", "export", "card")
@@ -45,7 +46,8 @@ def run_stage(root: Path, name: str, key: str | None = None) -> StageReport:
 
     Raises:
         ConfigError: `params.yaml` is wrong; nothing was done.
-        StageError: An input moved while the stage ran; its outputs must not be recorded.
+        DiskError: The disk is too small or full, or the project must not be written to.
+        StageError: The same stage runs already, or an input moved while the stage ran; its outputs must not be recorded.
         SuiteFailedError: A suite failed with severity error; report and outputs are on disk.
     """
     full_name = f"{name}@{key}" if key else name
@@ -58,6 +60,18 @@ def run_stage(root: Path, name: str, key: str | None = None) -> StageReport:
         raise StageError(
             f"no modality {key!r} in params.yaml; it has {', '.join(project.modalities)}"
         )
+    with hold_lock(project.workspace.lock(full_name), what=f"stage {full_name}"):
+        return _run_alone(project, name, key)
+
+
+def _run_alone(project: Project, name: str, key: str | None) -> StageReport:
+    """Run the stage while nobody else does.
+
+    Raises:
+        StageError: An input moved while the stage ran.
+        SuiteFailedError: A suite failed with severity error.
+    """
+    root, full_name = project.workspace.root, f"{name}@{key}" if key else name
     _set_threads(project)
     remove_stale_modalities(project)
     declared = read_declared(root, name, key)
