@@ -127,6 +127,19 @@ class TargetConfig(Section):
     options: dict[str, Any] = {}
 
 
+class ExpectationConfig(BaseModel):
+    """A type of expectation of Great Expectations and, beside it, its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    type: Annotated[str, Field(pattern=r"^expect_[a-z_]+$")]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keys beside `type`, validated by `mm_assets.validation.expectations`."""
+        return dict(self.model_extra or {})
+
+
 class AugmentConfig(Section):
     """How many further, differently rendered rows each training row gets."""
 
@@ -211,7 +224,7 @@ class Config(Section):
     modalities: Annotated[dict[Name, ModalityConfig], Field(min_length=1)]
     targets: Annotated[dict[Name, TargetConfig], Field(min_length=1)]
     # By column of the raw table, or `MODALITY.measurement`: expectations in Great Expectations' terms.
-    expectations: dict[str, list[dict[str, Any]]] = {}
+    expectations: dict[str, list[ExpectationConfig]] = {}
     augment: AugmentConfig = AugmentConfig()
     fusion: FusionConfig = FusionConfig()
     train: TrainConfig = TrainConfig()

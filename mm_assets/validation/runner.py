@@ -32,7 +32,12 @@ RANGES = {"expect_column_values_to_be_between", "expect_column_value_lengths_to_
 
 
 def run_suite(
-    name: str, frame: pd.DataFrame, expectations: Sequence[Expectation], *, description: str = ""
+    name: str,
+    frame: pd.DataFrame,
+    expectations: Sequence[Expectation],
+    *,
+    description: str = "",
+    ids: pd.Series | None = None,
 ) -> SuiteResult:
     """Check a table against expectations.
 
@@ -45,12 +50,13 @@ def run_suite(
         frame: The table; it may be empty.
         expectations: Of `great_expectations.expectations`.
         description: One sentence for a person.
+        ids: Sample id of each row, in the order of `frame`; by default its column ``id``, if any.
 
     Returns:
         One result per expectation, in their order, with texts that are equal for equal tables. One
-        that could not be evaluated (its column is missing, say) is `errored`. Where the table has a
-        column ``id``, a failure on its rows names some of them: those furthest from a range of
-        numbers (or of lengths) first, for any other expectation in the table's order.
+        that could not be evaluated (its column is missing, say) is `errored`. Where there are ids,
+        a failure on rows names some of them: those furthest from a range of numbers (or of
+        lengths) first, for any other expectation in the table's order.
     """
     from great_expectations import ExpectationSuite
 
@@ -60,6 +66,7 @@ def run_suite(
         for place, expectation in enumerate(expectations)
     ]
     frame = frame.reset_index(drop=True)  # Great Expectations names rows by their index
+    ids = frame.get(ID) if ids is None else ids.reset_index(drop=True)
     batch = _whole_frame().get_batch(batch_parameters={"dataframe": frame})
     outcome = batch.validate(
         ExpectationSuite(name=name, expectations=placed), result_format="SUMMARY"
@@ -68,7 +75,7 @@ def run_suite(
     return SuiteResult(
         name=name,
         description=description,
-        results=tuple(_describe(result, frame) for result in results),
+        results=tuple(_describe(result, frame, ids) for result in results),
     )
 
 
@@ -92,7 +99,9 @@ def _whole_frame() -> BatchDefinition:
     return source.add_dataframe_asset("table").add_batch_definition_whole_dataframe("whole")
 
 
-def _describe(outcome: ExpectationValidationResult, frame: pd.DataFrame) -> ExpectationResult:
+def _describe(
+    outcome: ExpectationValidationResult, frame: pd.DataFrame, ids: pd.Series | None
+) -> ExpectationResult:
     """Turn one outcome into our own, shorter form."""
     config = outcome.expectation_config
     result = outcome.result or {}
@@ -110,21 +119,23 @@ def _describe(outcome: ExpectationValidationResult, frame: pd.DataFrame) -> Expe
         evaluated=int(result.get("element_count", len(frame)))
         - int(result.get("missing_count") or 0),
         advice="" if outcome.success else config.meta.get("advice") or " ".join(notes),
-        samples=() if outcome.success else _name_worst(outcome, frame),
+        samples=() if outcome.success else _name_worst(outcome, frame, ids),
     )
 
 
-def _name_worst(outcome: ExpectationValidationResult, frame: pd.DataFrame) -> tuple[str, ...]:
+def _name_worst(
+    outcome: ExpectationValidationResult, frame: pd.DataFrame, ids: pd.Series | None
+) -> tuple[str, ...]:
     """Give ids of rows that break an expectation on rows; see `run_suite`."""
     places = (outcome.result or {}).get("partial_unexpected_index_list")
-    if not places or ID not in frame:
+    if not places or ids is None:
         return ()
     excess = _measure_excess(outcome, frame)
     if excess is not None:
         # Two rows of one id (a sample and its copy) are named once, so the cut comes last.
         places = excess[excess > 0].sort_values(ascending=False, kind="stable").index
-    ids = frame[ID].iloc[places].dropna().astype("str")
-    return tuple(ids.drop_duplicates()[:SHOWN_SAMPLES])
+    worst = ids.iloc[places].dropna().astype("str")
+    return tuple(worst.drop_duplicates()[:SHOWN_SAMPLES])
 
 
 def _measure_excess(outcome: ExpectationValidationResult, frame: pd.DataFrame) -> pd.Series | None:
