@@ -6,12 +6,15 @@ target. A missing modality is a null, never a made-up value.
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_assets.contracts.errors import DataContractError, SourceError
+from mm_assets.data.delimited import DEFAULT_DELIMITERS, decode_lines, read_delimited
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,64 +23,209 @@ if TYPE_CHECKING:
 
 # Columns of `augmented/samples.parquet` beside the user's own.
 ID, COPY, SPLIT, GROUP, RENDER = "id", "copy", "split", "group", "render"
-LARGEST_BLOCK = 64 * 2**20  # bytes of a CSV that are parsed at once
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".parquet")
+ADVICE = {  # for endings that are nearly one of these
+    ".xls": "save the old workbook as .xlsx",
+    ".json": "write one object per line and call it .jsonl",
+    ".txt": "call it .csv, or .tsv where tabs separate its cells",
+}
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(
+    path: Path, *, encoding: str = "utf-8", delimiter: str | None = None, sheet: str | None = None
+) -> pd.DataFrame:
     """Read the raw sample table, every column as it stands.
 
-    CSV cells stay text (an id `007` keeps its zeros); only an absent cell (``,,``) is null, while
-    a quoted empty one (``""``) stays an empty text. Parquet keeps its types.
+    CSV and TSV cells stay text (an id `007` keeps its zeros); only an absent cell (``,,``) is
+    null, while a quoted empty one (``""``) stays an empty text. JSON Lines, Excel and Parquet keep
+    their types, and a list stays a list.
 
     Args:
-        path: A `.csv` or `.parquet` file.
+        path: A `.csv`, `.tsv`, `.jsonl` (or `.ndjson`), `.xlsx` or `.parquet` file.
+        encoding: `data.encoding`, of CSV, TSV and JSON Lines.
+        delimiter: `data.delimiter`, of CSV and TSV; by default a comma or a tab.
+        sheet: `data.sheet`, of Excel; by default the first.
 
     Returns:
         One row per sample, index 0..n-1.
 
     Raises:
-        SourceError: The file is absent, unreadable or of another format, or two of its columns
-            have one name.
+        SourceError: The file is absent, empty, unreadable or of another format, or a column has
+            no name or that of another.
     """
     import pandas as pd
-    import pyarrow as pa
-    from pyarrow import csv, parquet
 
-    if not path.is_file():
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise SourceError(
-            f"sample table {path.name} not found in {path.parent}; set `data.table` in params.yaml "
-            "to the table's name, or fill data/ with `mm use sample`"
+            f"sample table {path.name} must be one of {', '.join(SUFFIXES)}; "
+            + ADVICE.get(suffix, "convert it")
         )
-    try:
-        if path.suffix == ".parquet":
-            table = parquet.read_table(path)
-        elif path.suffix == ".csv":
-            parsing = csv.ParseOptions(newlines_in_values=True)
-            # A row must fit into a block.
-            reading = csv.ReadOptions(block_size=min(max(path.stat().st_size, 1), LARGEST_BLOCK))
-            names = csv.open_csv(path, reading, parsing).schema.names
-            table = csv.read_csv(
-                path,
-                reading,
-                parsing,
-                convert_options=csv.ConvertOptions(
-                    column_types={name: pa.string() for name in names},
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    null_values=[""],
-                ),
-            )
-        else:
-            raise SourceError(f"sample table {path.name} must be .csv or .parquet; convert it")
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"sample table {path.name} cannot be read: {error}") from None
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if not path.is_file():
+        raise SourceError(_advise_absent(path))
+    if path.stat().st_size == 0:
+        raise SourceError(f"sample table {path.name} is empty: it has no bytes; fill it")
+    if suffix in DEFAULT_DELIMITERS:
+        table = read_delimited(path, encoding=encoding, delimiter=delimiter)
+        _require_names(path, table.column_names)
+        return pd.DataFrame(table.to_pandas())
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    columns = _read_workbook(path, sheet) if suffix == ".xlsx" else _read_json_lines(path, encoding)
+    return pd.DataFrame({name: pd.Series(values) for name, values in columns.items()})
+
+
+def list_tables(folder: Path) -> list[Path]:
+    """List the files of a folder (not those below it) that `read_table` reads, by name."""
+    return sorted(
+        path for path in folder.glob("[!.~]*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+
+
+def _advise_absent(path: Path) -> str:
+    """Say which tables lie there instead."""
+    present = [other.name for other in list_tables(path.parent)] if path.parent.is_dir() else []
+    folded = {name.casefold(): name for name in present}
+    close = difflib.get_close_matches(path.name.casefold(), list(folded), n=1)
+    if close:
+        hint = f"did you mean {folded[close[0]]!r}? set `data.table` in params.yaml"
+    elif present:
+        hint = f"set `data.table` in params.yaml to one that is there: {', '.join(present[:5])}"
+    else:
+        hint = (
+            "set `data.table` in params.yaml to the table's name, or fill data/ with "
+            "`mm import FOLDER` or `mm use sample`"
+        )
+    return f"sample table {path.name} not found in {path.parent}; {hint}"
+
+
+def _require_names(path: Path, names: Sequence[object]) -> None:
+    """Require that every column has a name of its own.
+
+    Raises:
+        SourceError: One has not.
+    """
+    unnamed = [at for at, name in enumerate(names, start=1) if not str(name or "").strip()]
+    if unnamed:
+        cause = (
+            "the usual cause is an index that pandas wrote along: write the table with "
+            "`index=False`, or name the column"
+            if unnamed == [1]
+            else "name them in the header, or take them out"
+        )
+        shown = ", ".join(map(str, unnamed[:5]))
+        raise SourceError(
+            f"sample table {path.name} has no name for column{'s' * (len(unnamed) > 1)} {shown} of "
+            f"{len(names)}; {cause}"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceError(
             f"sample table {path.name} has two columns named {twice[0]!r}; rename one"
         )
-    frame = table.to_pandas(ignore_metadata=True)  # an index with a name is a column too
-    return pd.DataFrame(frame)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read Parquet; an index with a name is a column too.
+
+    Raises:
+        SourceError: It is no Parquet, or two columns have one name.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(
+            f"sample table {path.name} cannot be read as Parquet: {error}; write or fetch it anew"
+        ) from None
+    _require_names(path, table.column_names)
+    return pd.DataFrame(table.to_pandas(ignore_metadata=True))
+
+
+def _read_json_lines(path: Path, encoding: str) -> dict[str, list[object]]:
+    """Read one object per line; a key that a line lacks is null there.
+
+    Raises:
+        SourceError: A line is no JSON object or does not decode; names it.
+    """
+    columns: dict[str, list[object]] = {}
+    count = 0
+    for number, line in enumerate(decode_lines(path, encoding), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise SourceError(
+                f"sample table {path.name}: line {number} is no JSON ({error}); each line must "
+                'hold one object, such as {"id": "a", "text": "hello"}'
+            ) from None
+        if not isinstance(record, dict):
+            raise SourceError(
+                f"sample table {path.name}: line {number} must hold an object, got "
+                f"{type(record).__name__}; write one object per line, with the columns as its keys"
+            )
+        for key, value in record.items():
+            column = columns.setdefault(key, [])
+            column.extend([None] * (count - len(column)))
+            column.append(value)
+        count += 1
+    if not count:
+        raise SourceError(f"sample table {path.name} is empty: it holds blank lines alone")
+    for column in columns.values():
+        column.extend([None] * (count - len(column)))
+    _require_names(path, list(columns))
+    return columns
+
+
+def _read_workbook(path: Path, sheet: str | None) -> dict[str, list[object]]:
+    """Read one sheet of a workbook, formulas as the values that were saved with them.
+
+    Rows and columns at the end that hold nothing are formatting, and left out.
+
+    Raises:
+        SourceError: It is no workbook, has no such sheet, or the sheet is empty.
+    """
+    import warnings
+    import zipfile
+    from xml.etree.ElementTree import ParseError
+
+    import openpyxl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of openpyxl on formatting it drops
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            if sheet is not None and sheet not in book.sheetnames:
+                raise SourceError(
+                    f"sample table {path.name} has no sheet {sheet!r}; set `data.sheet` in "
+                    f"params.yaml to one of: {', '.join(book.sheetnames)}"
+                )
+            page = book[sheet or book.sheetnames[0]]
+            page.reset_dimensions()  # some programs write wrong ones
+            rows = [
+                row for row in page.iter_rows(values_only=True) if any(v is not None for v in row)
+            ]
+            book.close()
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, ParseError) as error:
+        raise SourceError(
+            f"sample table {path.name} cannot be read as an Excel workbook: {error}; save it anew "
+            "as .xlsx, without a password"
+        ) from None
+    if not rows:
+        raise SourceError(
+            f"sample table {path.name} is empty: sheet {page.title!r} has no cell; there are sheets "
+            f"{', '.join(book.sheetnames)}, choose with `data.sheet` in params.yaml"
+        )
+    width = max(at for row in rows for at, value in enumerate(row, start=1) if value is not None)
+    header, *body = [(*row, *[None] * (width - len(row)))[:width] for row in rows]
+    names = ["" if name is None else str(name) for name in header]
+    _require_names(path, names)
+    cells = list(zip(*body, strict=True)) if body else [()] * width
+    return {name: list(values) for name, values in zip(names, cells, strict=True)}
 
 
 def read_augmented(

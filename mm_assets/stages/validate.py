@@ -45,7 +45,12 @@ def validate(project: Project) -> StageReport:
         SourceError: The table is absent or unreadable, or `data/card.json` is.
     """
     config, workspace = project.config, project.workspace
-    raw = read_table(workspace.data / config.data.table)
+    raw = read_table(
+        workspace.data / config.data.table,
+        encoding=config.data.encoding,
+        delimiter=config.data.delimiter,
+        sheet=config.data.sheet,
+    )
     well_formed = check_table(raw, config)
     if well_formed.blocks:
         _write(project, pd.DataFrame(), pd.DataFrame(), join_findings([]))
