@@ -192,7 +192,8 @@ class Multiclass(Target):
 
     def confusion(self, tally: Int[np.ndarray, " tally"]) -> Int[np.ndarray, "true predicted"]:
         """Fold a sum of tallies back into a matrix."""
-        return self._fold(tally)[0]
+        matrix: np.ndarray = self._fold(tally)[0]
+        return matrix
 
     def class_recalls(
         self, tallies: Shaped[np.ndarray, "resample tally"]

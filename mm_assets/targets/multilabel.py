@@ -1,0 +1,353 @@
+"""Any number of labels at once, each told by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int, Shaped
+from pydantic import Field
+
+from mm_assets.contracts.config import TargetConfig
+from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
+from mm_assets.targets.base import Options, Target, Tensor
+from mm_assets.validation.rows import as_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+UNKNOWN = -1  # in every place of a row whose labels are null
+
+
+class MultilabelOptions(Options):
+    """What stands between the labels of a cell that is text."""
+
+    separator: Annotated[str, Field(min_length=1)] = "|"
+
+
+class Multilabel(Target):
+    """A sigmoid per label, and a threshold from which on it is answered.
+
+    A kept label is a row's set as JSON text, sorted: ``["loud", "tender"]``; ``[]`` is a known set
+    without any label, null an unknown one. Tallies are true positives, false positives and false
+    negatives by label, then rows that are right in every label, then rows.
+
+    Args:
+        classes: The labels.
+        thresholds: Of each; probabilities from it on are a yes.
+    """
+
+    kind: ClassVar[str] = "multilabel"
+    headline: ClassVar[str] = "macro_f1"
+    options_model: ClassVar[type[Options]] = MultilabelOptions
+
+    def __init__(self, classes: tuple[str, ...], thresholds: tuple[float, ...] = ()) -> None:
+        self.classes = classes
+        self.thresholds = np.array(thresholds or [0.5] * len(classes))
+
+    @classmethod
+    def check_config(cls, config: TargetConfig, *, where: str) -> None:
+        """Refuse fewer than two labels, and one that is named twice.
+
+        Raises:
+            ConfigError: So it is, or an option is wrong.
+        """
+        super().check_config(config, where=where)
+        classes = config.classes
+        if classes is not None and len(set(classes)) < max(2, len(classes)):
+            raise ConfigError(
+                f"params.yaml: `{where}.classes` must be at least 2 different labels, got "
+                f"{', '.join(classes) or 'none'}; one label alone is of kind binary"
+            )
+
+    @classmethod
+    def read_labels(cls, raw: pd.Series, config: TargetConfig) -> tuple[pd.Series, pd.Series]:
+        """Read each cell as a set of names: a list, a JSON list as text, or separated text.
+
+        An empty list is a known set without any label; an empty or blank text is null.
+        """
+        separator = MultilabelOptions.model_validate(config.options).separator
+        is_list = raw.map(lambda cell: isinstance(cell, (list, tuple, np.ndarray)))
+        cells = as_text(raw.mask(is_list, None))
+        cells[is_list] = raw[is_list].map(lambda cell: json.dumps(list(cell), default=str))
+        cells = cells.mask(cells.str.strip() == "", None)
+        sets, details = {}, {}
+        for cell in cells.dropna().unique():
+            try:
+                sets[cell] = _write(_parse(cell, separator))
+                strangers = sorted(set(json.loads(sets[cell])) - set(config.classes or []))
+                if config.classes and strangers:
+                    details[cell] = (
+                        f"must name only {', '.join(config.classes)}; got '{strangers[0]}'"
+                    )
+            except ValueError:
+                details[cell] = (
+                    f"must be a list of names, or names separated by {separator!r}; got '{cell}'"
+                )
+        return cells.map(sets).astype("str"), cells.map(details).dropna()
+
+    @classmethod
+    def outline(cls, labels: pd.Series) -> pd.Series:
+        """Every label of a row is a category; an empty set has none."""
+        known = labels.dropna()
+        return known.map({text: json.loads(text) for text in known.unique()}).explode().dropna()
+
+    @classmethod
+    def forget_unseen(cls, labels: pd.Series, training: Bool[np.ndarray, " row"]) -> pd.Series:
+        """Take labels that occur in no training row out of the sets."""
+        seen = set(cls.outline(labels[training]))
+        return labels.map(
+            {
+                text: _write([name for name in json.loads(text) if name in seen])
+                for text in labels.dropna().unique()
+            }
+        )
+
+    @classmethod
+    def fit(cls, labels: pd.Series, config: TargetConfig, *, where: str) -> Multilabel:
+        """Take the configured labels, or else those of the training rows, sorted.
+
+        Raises:
+            TrainingError: Fewer than two labels, or one without any training row.
+        """
+        seen = set(cls.outline(labels))
+        classes = tuple(config.classes or sorted(seen))
+        if len(classes) < 2:
+            raise TrainingError(
+                f"target {where!r} of kind multilabel needs at least 2 labels, got {len(classes)} "
+                f"({', '.join(classes) or 'none at all'}) in the training rows; add labelled rows, "
+                "or tell a single label by kind binary"
+            )
+        if absent := [name for name in classes if name not in seen]:
+            raise TrainingError(
+                f"target {where!r} has no training row with label {', '.join(absent)}; add such "
+                f"rows or take the label out of `targets.{where}.classes` in params.yaml"
+            )
+        return cls(classes)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Multilabel:
+        """Build the target again from its `state`."""
+        return cls(tuple(state["classes"]), tuple(state["thresholds"]))
+
+    def state(self) -> dict[str, Any]:
+        """Give the labels in their order, and their thresholds."""
+        return {"classes": list(self.classes), "thresholds": self.thresholds.tolist()}
+
+    def encode(self, labels: pd.Series, *, where: str) -> Int[np.ndarray, "row label"]:
+        """Mark a row's labels with 1, the others with 0; a null row is -1 throughout.
+
+        Raises:
+            DataContractError: A label is not one of those that were settled; names it.
+        """
+        places = {name: place for place, name in enumerate(self.classes)}
+        codes, texts = pd.factorize(labels)  # -1 for null
+        encoded = np.zeros((len(texts) + 1, len(places)), dtype=np.int64)
+        encoded[-1] = UNKNOWN
+        for row, text in enumerate(texts):
+            names = json.loads(text)
+            if strangers := [name for name in names if name not in places]:
+                raise DataContractError(
+                    f"target {where!r} knows the labels {', '.join(self.classes)}, got "
+                    f"{strangers[0]!r}; the validate stage quarantines such rows: run `dvc repro`"
+                )
+            encoded[row, [places[name] for name in names]] = 1
+        return encoded[codes]
+
+    def is_known(self, labels: Shaped[np.ndarray, "row label"]) -> Bool[np.ndarray, " row"]:
+        """Tell which rows' labels are not null."""
+        known: np.ndarray = labels[:, 0] != UNKNOWN
+        return known
+
+    def fit_thresholds(
+        self,
+        labels: Shaped[np.ndarray, "row label"],
+        probabilities: Float[np.ndarray, "row output"],
+    ) -> None:
+        """Choose for each label the threshold of highest F1; 0.5 for one that no row has.
+
+        Midway between two probabilities, so that no answer hangs on a last bit.
+
+        Source:
+            Lipton et al. 2014, https://arxiv.org/abs/1402.1892.
+        """
+        for place in range(len(self.classes)):
+            has, shown = labels[:, place] == 1, probabilities[:, place].astype(np.float64)
+            if not has.any():
+                self.thresholds[place] = 0.5
+                continue
+            order = np.argsort(-shown, kind="stable")
+            shown, found = shown[order], np.cumsum(has[order])
+            f1 = 2 * found / (np.arange(1, len(shown) + 1) + found[-1])
+            below = np.append(shown[1:], 0.0)
+            f1[shown == below] = 0  # equal probabilities are answered alike
+            best = int(f1.argmax())
+            self.thresholds[place] = (shown[best] + below[best]) / 2
+
+    def head(self, dim: int) -> nn.Module:
+        """Make a linear layer to one logit per label."""
+        from torch import nn
+
+        return nn.Linear(dim, len(self.classes))
+
+    def loss(
+        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, "batch output"]
+    ) -> Float[Tensor, ""]:
+        """Mean binary cross-entropy in nats over labels and known rows; 0 without any."""
+        import torch.nn.functional as F
+
+        known = labels[:, 0] != UNKNOWN
+        truth = labels.clamp(min=0).to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def constant_logits(
+        self, labels: Shaped[np.ndarray, "row label"]
+    ) -> Float[np.ndarray, " output"]:
+        """Give the log odds of each label, kept finite by half a row where all rows have it."""
+        known = labels[self.is_known(labels)]
+        margin = 0.5 / len(known)
+        shares = known.mean(axis=0).clip(margin, 1 - margin)
+        logits: np.ndarray = np.log(shares / (1 - shares))
+        return logits
+
+    def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
+        """Sigmoid of each label's logit."""
+        import torch
+
+        return torch.sigmoid(logits)
+
+    def answer(self, probabilities: Float[np.ndarray, "row column"]) -> list[str]:
+        """Write each row's set as JSON text."""
+        return [
+            _write([name for name, yes in zip(self.classes, row, strict=True) if yes])
+            for row in self._decide(probabilities)
+        ]
+
+    def as_json(self, probabilities: Float[np.ndarray, " column"]) -> dict[str, Any]:
+        """Give the labels that are answered, and every label's probability."""
+        return {
+            "labels": json.loads(self.answer(probabilities[None])[0]),
+            "probabilities": dict(zip(self.classes, map(float, probabilities), strict=True)),
+        }
+
+    def as_lines(self, answer: dict[str, Any]) -> list[str]:
+        """Write yes or no for each label, the most probable first, with the least of a yes."""
+        thresholds = dict(zip(self.classes, self.thresholds, strict=True))
+        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+        return [
+            f"{name:<16} {'yes' if name in answer['labels'] else 'no':<3} {share:6.1%}  "
+            f"(yes from {thresholds[name]:.1%})"
+            for name, share in ranked
+        ]
+
+    def constant(self, labels: Shaped[np.ndarray, "row label"]) -> Float[np.ndarray, " column"]:
+        """Answer every label always.
+
+        Of all answers that look at nothing it has the highest F1 of each label that occurs.
+
+        Source:
+            Lipton et al. 2014, https://arxiv.org/abs/1402.1892, section 5.
+        """
+        return np.ones(len(self.classes))
+
+    def tally(
+        self,
+        labels: Shaped[np.ndarray, "row label"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> Int[np.ndarray, "row tally"]:
+        """Mark each row's hits, wrong and missed labels."""
+        truth, given = labels == 1, self._decide(probabilities)
+        exact = (truth == given).all(axis=1)[:, None]
+        one = np.ones_like(exact)
+        return np.hstack([truth & given, ~truth & given, truth & ~given, exact, one]).astype(
+            np.int64
+        )
+
+    def metrics(
+        self, tallies: Shaped[np.ndarray, "resample tally"]
+    ) -> dict[str, Float[np.ndarray, " resample"]]:
+        """Compute macro and micro F1, the share of exact sets, and the Hamming loss.
+
+        A label that is neither present nor answered has no F1 and is left out of the mean; where
+        that is so for every label nothing was to be found, and both F1 are 1. The Hamming loss is
+        the share of wrong decisions; lower is better.
+        """
+        found, wrong, missed, exact, rows = self._part(tallies)
+        sizes = 2 * found + wrong + missed
+        f1 = np.divide(2 * found, sizes, out=np.zeros(found.shape), where=sizes > 0)
+        labels, total = (sizes > 0).sum(axis=1), sizes.sum(axis=1)
+        ones = np.ones(len(tallies))
+        return {
+            "macro_f1": np.divide(f1.sum(axis=1), labels, out=ones.copy(), where=labels > 0),
+            "micro_f1": np.divide(2 * found.sum(axis=1), total, out=ones.copy(), where=total > 0),
+            "exact_match": exact / rows,
+            "hamming_loss": (wrong + missed).sum(axis=1) / (rows * len(self.classes)),
+        }
+
+    def confusion(self, tally: Shaped[np.ndarray, " tally"]) -> None:
+        """A set of labels has no confusion matrix."""
+        return
+
+    def class_recalls(
+        self, tallies: Shaped[np.ndarray, "resample tally"]
+    ) -> dict[str, Float[np.ndarray, " resample"]]:
+        """Give the share of the rows that have a label which is answered."""
+        found, _, missed, _, _ = self._part(tallies)
+        rows = found + missed
+        recalls = np.divide(found, rows, out=np.full(found.shape, np.nan), where=rows > 0)
+        return dict(zip(self.classes, recalls.T, strict=True))
+
+    def confidences(
+        self,
+        labels: Shaped[np.ndarray, "row label"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> tuple[Float[np.ndarray, " claim"], Bool[np.ndarray, " claim"]]:
+        """Give the probability of each decision, yes or no, and whether it is right."""
+        given = self._decide(probabilities)
+        stated = np.where(given, probabilities, 1 - probabilities)
+        return stated.ravel(), (given == (labels == 1)).ravel()
+
+    def surprise(
+        self,
+        labels: Shaped[np.ndarray, "row label"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> Float[np.ndarray, " row"]:
+        """Give the largest probability of a wrong decision."""
+        stated, right = self.confidences(labels, probabilities)
+        worst: np.ndarray = np.where(right, 0.0, stated).reshape(labels.shape).max(axis=1)
+        return worst
+
+    def _decide(self, probabilities: np.ndarray) -> np.ndarray:
+        decided: np.ndarray = probabilities >= self.thresholds
+        return decided
+
+    def _part(self, tallies: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Take tallies apart: hits, wrong and missed by label, exact rows, rows."""
+        count = len(self.classes)
+        found, wrong, missed, rest = np.split(tallies, [count, 2 * count, 3 * count], axis=1)
+        return found, wrong, missed, rest[:, 0], rest[:, 1]
+
+
+def _parse(cell: str, separator: str) -> list[str]:
+    """Take the names out of a cell that is not blank.
+
+    Raises:
+        ValueError: It is no list of names.
+    """
+    found = json.loads(cell) if cell.lstrip().startswith("[") else cell.split(separator)
+    names = [str(name).strip() for name in found if isinstance(name, (str, int, float))]
+    if len(names) < len(found) or not all(names):
+        raise ValueError(cell)
+    return names
+
+
+def _write(names: Iterable[str]) -> str:
+    """Write a set of names always in the same way."""
+    return json.dumps(sorted(set(names)), ensure_ascii=False)
+
+
+TARGET = Multilabel
