@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
+import unicodedata
+from collections import Counter
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from mm_assets.contracts.errors import BadSampleError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ABSOLUTE, NO_FOLDER = "/", ""  # what `find_missing_folders` calls absolute paths and bare names
 
 
 def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
@@ -19,14 +28,16 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
         The whole file.
 
     Raises:
-        BadSampleError: ``path_not_text``, ``path_outside_data``, ``file_missing``,
-            ``file_unreadable``, ``file_empty`` or ``file_too_large``.
+        BadSampleError: ``path_not_text``, ``path_absolute``, ``path_outside_data``,
+            ``file_missing``, ``file_unreadable``, ``file_empty`` or ``file_too_large``.
     """
     if not isinstance(cell, str):
         raise BadSampleError(
             "path_not_text", f"the cell must hold a path as text, got {type(cell).__name__}"
         )
     try:
+        if _is_absolute(cell):
+            raise BadSampleError("path_absolute", _advise_absolute(cell, folder))
         path = (folder / cell).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise BadSampleError(
@@ -34,7 +45,10 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
                 f"{cell!r} leads outside the data folder; give a path relative to it",
             )
         if not path.is_file():  # a folder, device or pipe neither
-            raise BadSampleError("file_missing", f"there is no file {cell!r} in the data folder")
+            raise BadSampleError(
+                "file_missing",
+                f"there is no file {cell!r} in the data folder{_advise_missing(cell, folder)}",
+            )
         size = path.stat().st_size
         if size > max_megabytes * 1e6:
             raise BadSampleError(
@@ -48,3 +62,96 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
     if not data:
         raise BadSampleError("file_empty", f"{cell!r} has no bytes")
     return data
+
+
+def find_missing_folders(cells: pd.Series, folder: Path) -> dict[str, int]:
+    """Count the cells whose path cannot exist, by where it starts.
+
+    Only what paths start with is looked at, so a million cells take a second.
+
+    Args:
+        cells: Paths; null and what is no text is passed over.
+        folder: The data folder.
+
+    Returns:
+        Cells by the first folder of their path, for folders that are not there, most cells first;
+        under ``/`` absolute paths, and under an empty name files that should lie in the data
+        folder itself and do not.
+    """
+    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    counts: Counter[str] = Counter()
+    for cell in cells.tolist():
+        if not isinstance(cell, str) or cell.partition("/")[0] in present:
+            continue
+        first, cut, _ = cell.replace("\\", "/").partition("/")
+        if (cut and not first) or first[1:2] == ":":
+            counts[ABSOLUTE] += 1
+        elif first not in present and first not in (".", ".."):
+            counts[first if cut else NO_FOLDER] += 1
+    return dict(counts.most_common())
+
+
+def find_alike(path: str, folder: Path) -> str | None:
+    """Find the path that differs in upper and lower case alone, or in how accents are encoded.
+
+    Args:
+        path: Relative, cut by ``/``.
+        folder: Where to look. Each folder is listed once.
+
+    Returns:
+        It as it is written on the disk, or null.
+    """
+    found: list[str] = []
+    for part in PurePosixPath(path).parts:
+        here = folder.joinpath(*found)
+        if not here.is_dir():
+            return None
+        # A folder's time changes whenever a name in it does.
+        name = _list_folded(here, here.stat().st_mtime_ns).get(_fold(part))
+        if name is None:
+            return None
+        found.append(name)
+    return "/".join(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _list_folded(folder: Path, changed_ns: int) -> dict[str, str]:
+    return {_fold(entry.name): entry.name for entry in folder.iterdir()}
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_absolute(cell: str) -> bool:
+    return cell.startswith(("/", "\\")) or bool(PureWindowsPath(cell).drive)
+
+
+def _advise_absolute(cell: str, folder: Path) -> str:
+    """Say how the path is written, if its end is one in the data folder."""
+    parts = [part for part in cell.replace("\\", "/").split("/") if part]
+    ends = ("/".join(parts[at:]) for at in range(len(parts)) if ".." not in parts[at:])
+    found = next((end for end in ends if (folder / end).is_file()), None)
+    return f"{cell!r} is an absolute path, which is another on every machine; " + (
+        f"write {found!r}, relative to the data folder"
+        if found
+        else "make it relative to the data folder"
+    )
+
+
+def _advise_missing(cell: str, folder: Path) -> str:
+    """Name the file that was probably meant."""
+    slashed = cell.replace("\\", "/")
+    if ".." in PurePosixPath(slashed).parts:
+        return ""
+    alike = find_alike(slashed, folder)
+    if alike is None or not (folder / alike).is_file():
+        return ""
+    if alike == slashed:
+        return f"; write it with forward slashes, {alike!r}"
+    how = "how its accents are encoded" if _is_respelt(alike, slashed) else "upper and lower case"
+    return f"; there is {alike!r}, which differs in {how}"
+
+
+def _is_respelt(one: str, other: str) -> bool:
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)

@@ -1,9 +1,12 @@
 import os
+import time
+import unicodedata
 
+import pandas as pd
 import pytest
 
 from mm_assets.contracts.errors import BadSampleError
-from mm_assets.data.media import read_media
+from mm_assets.data.media import find_missing_folders, read_media
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def test_a_file_inside_the_folder_is_read_whole(data):
     assert read_media("photo/../photo/a.png", data, max_megabytes=1.0) == b"bytes"
 
 
-@pytest.mark.parametrize("cell", ["../secret.txt", "photo/../../secret.txt", "/etc/hostname"])
+@pytest.mark.parametrize("cell", ["../secret.txt", "photo/../../secret.txt"])
 def test_a_path_that_leads_outside_is_refused_before_it_is_opened(data, cell):
     error = reason_of(cell, data)
     assert error.reason == "path_outside_data"
@@ -71,3 +74,78 @@ def test_a_file_over_the_limit_is_not_read(data):
     error = reason_of("big.bin", data, max_megabytes=0.001)
     assert error.reason == "file_too_large"
     assert error.detail == "'big.bin' has 0.0 MB, the limit is 0.001 MB"
+
+
+@pytest.mark.parametrize(
+    ("cell", "detail"),
+    [
+        ("/home/ann/project/photo/a.png", "write 'photo/a.png', relative to the data folder"),
+        ("C:\\ann\\photo\\a.png", "write 'photo/a.png', relative to the data folder"),
+        ("/etc/hostname", "make it relative to the data folder"),
+        ("/x/../secret.txt", "make it relative to the data folder"),
+        ("\\\\server\\share\\b.png", "make it relative to the data folder"),
+    ],
+)
+def test_an_absolute_path_is_told_how_to_be_written(data, cell, detail):
+    error = reason_of(cell, data)
+    assert error.reason == "path_absolute"
+    assert error.detail == (
+        f"{cell!r} is an absolute path, which is another on every machine; {detail}"
+    )
+
+
+def test_even_an_absolute_path_into_the_folder_is_refused(data):
+    error = reason_of(str(data / "photo/a.png"), data)
+    assert error.reason == "path_absolute"
+    assert error.detail.endswith("write 'photo/a.png', relative to the data folder")
+
+
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [
+        ("Photo/A.PNG", "; there is 'photo/a.png', which differs in upper and lower case"),
+        ("photo\\a.png", "; write it with forward slashes, 'photo/a.png'"),
+        ("Photo\\a.png", "; there is 'photo/a.png', which differs in upper and lower case"),
+        ("photo/b.png", ""),
+        ("PHOTO", ""),
+        ("photo/../PHOTO/a.png", ""),
+    ],
+)
+def test_a_missing_file_is_named_with_the_one_that_was_meant(data, cell, hint):
+    error = reason_of(cell, data)
+    assert error.reason == "file_missing"
+    assert error.detail == f"there is no file {cell!r} in the data folder{hint}"
+
+
+def test_accents_may_be_encoded_in_two_ways(data):
+    composed, cut = (unicodedata.normalize(form, "photo/é.png") for form in ("NFC", "NFD"))
+    (data / cut).write_bytes(b"x")
+    error = reason_of(composed, data)
+    assert error.detail.endswith(f"there is {cut!r}, which differs in how its accents are encoded")
+
+
+def test_a_file_that_comes_later_is_seen(data):
+    assert "there is" not in reason_of("photo/NEW.png", data).detail.partition(";")[2]
+    time.sleep(0.02)  # the file system's clock
+    (data / "photo/new.png").write_bytes(b"x")
+    assert reason_of("photo/NEW.png", data).detail.endswith("upper and lower case")
+
+
+def test_many_missing_files_cost_no_listing_each(data):
+    for at in range(3000):
+        (data / f"photo/{at}.png").touch()
+    start = time.perf_counter()
+    for at in range(1000):
+        reason_of(f"photo/{at}.PNG", data)
+    # A listing of 3000 names takes some milliseconds; a thousand of them would take far more.
+    assert time.perf_counter() - start < 2
+
+
+def test_missing_folders_are_counted_by_what_paths_start_with(data):
+    (data / "top.png").touch()
+    cells = ["photo/a.png", "photo/none.png", "img/a.png", "img/deep/b.png", "IMG\\c.png"]
+    cells += ["/etc/x.png", "C:\\x.png", "top.png", "gone.png", "./photo/a.png", None, 7]
+    found = find_missing_folders(pd.Series(cells), data)
+    assert found == {"img": 2, "/": 2, "IMG": 1, "": 1}
+    assert next(iter(found.values())) == 2
+    assert find_missing_folders(pd.Series(["a/b"]), data / "nowhere") == {"a": 1}
