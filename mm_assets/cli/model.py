@@ -11,6 +11,8 @@ import click
 from mm_assets.contracts.errors import ServingError
 
 DEFAULT_MODEL = Path("artifacts/onnx")
+# What an option of each kind takes that is no file; a mapping is JSON, such as '{"age": 30}'.
+CELLS = {"text": "TEXT", "features": "LIST", "tabular": "MAPPING"}
 
 
 class PredictCommand(click.Command):
@@ -46,17 +48,10 @@ class PredictCommand(click.Command):
         found: list[click.Parameter] = []
         for entry in modalities:
             key = entry["name"]
-            metavar = (
-                "TEXT"
-                if entry["kind"] == "text"
-                else "LIST"
-                if entry["kind"] == "features"
-                else "FILE"
-            )
             found.append(
                 click.Option(
                     [f"--{key.replace('_', '-')}", key],
-                    metavar=metavar,
+                    metavar=CELLS.get(entry["kind"], "FILE"),
                     help=f"The {entry['kind']} of the sample.",
                 )
             )

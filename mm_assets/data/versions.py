@@ -6,7 +6,13 @@ from importlib import metadata
 
 # What decodes each kind; a new version may decode to other values, so stored vectors must not be
 # mixed across versions.
-DECODERS = {"text": ("tokenizers",), "image": ("pillow",), "audio": ("av",), "features": ("numpy",)}
+DECODERS = {
+    "text": ("tokenizers",),
+    "image": ("pillow",),
+    "audio": ("av",),
+    "features": ("numpy",),
+    "tabular": ("numpy",),
+}
 
 
 def decoding_versions(kind: str) -> dict[str, str]:

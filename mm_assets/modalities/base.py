@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mm_assets.contracts.config import validate_options
-from mm_assets.contracts.errors import ConfigError
+from mm_assets.contracts.errors import BadSampleError, ConfigError
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,21 +29,37 @@ class Options(BaseModel):
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True)
+class Probes:
+    """What `Modality.probe_many` saw.
+
+    Attributes:
+        measured: By measurement (the same ones for every cell of a kind), one value per usable
+            cell, in order; empty where there is none.
+        errors: By place among the cells, why a cell cannot be used.
+    """
+
+    measured: Mapping[str, Sequence[float | int | str] | np.ndarray]
+    errors: Mapping[int, BadSampleError]
+
+
 def digest_content(data: bytes) -> str:
     """Digest what `Modality.read` gave, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 class Modality(ABC, Generic[Value]):
-    """One kind of input. `Value` is its decoded form (text, Pillow image, waveform, vector).
+    """One kind of input. `Value` is its decoded form (text, Pillow image, waveform, vector, row).
 
-    A cell is what the sample table holds: a text, a path relative to the data folder, a list.
+    A cell is what the sample table holds: a text, a path relative to the data folder, a list, a
+    mapping of columns (in a table as JSON text).
     A null cell is a missing modality and never reaches these methods.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]  # raised whenever decode, render or collate give other values
     is_file: ClassVar[bool]  # whether a cell is a path inside the data folder
+    identifies: ClassVar[bool] = True  # whether equal cells mean that it is the same sample
     options_model: ClassVar[type[Options]]
     augment_model: ClassVar[type[Options]]
 
@@ -77,6 +94,21 @@ class Modality(ABC, Generic[Value]):
         Raises:
             BadSampleError: The cell cannot be used; with a stable reason code.
         """
+
+    def probe_many(self, cells: Sequence[object], folder: Path) -> Probes:
+        """Probe cells, with the measurements and errors of `probe` to the letter.
+
+        This goes cell by cell; a kind of many small cells may do better with arrays.
+        """
+        found: list[dict[str, float | int | str]] = []
+        errors: dict[int, BadSampleError] = {}
+        for place, cell in enumerate(cells):
+            try:
+                found.append(self.probe(cell, folder))
+            except BadSampleError as error:
+                errors[place] = error
+        names = found[0] if found else ()
+        return Probes({name: [one[name] for one in found] for name in names}, errors)
 
     @abstractmethod
     def decode(self, cell: object, folder: Path) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# Scripts that write no spaces between words: Thai, Lao, Myanmar, Khmer; kana, Han.
+UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+    r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+VIRAMA = 9  # the combining class of signs that stack the next consonant onto the one before
+JOINER = "\u200d"
+AM_VOWELS = "\u0e33\u0eb3"  # letters of Thai and Lao that stand for a mark and a vowel
+FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+
 
 class TextOptions(base.Options):
     """What a legal text is."""
@@ -27,7 +38,10 @@ class TextOptions(base.Options):
 
 
 class TextAugment(base.Options):
-    """Chance of each word to be changed in a copy; small, since a word may carry the label."""
+    """Chance of each word to be changed in a copy; small, since a word may carry the label.
+
+    In scripts without spaces, a character with its marks takes the place of a word.
+    """
 
     drop: Share = 0.05
     swap: Share = 0.05  # with the next word
@@ -35,10 +49,10 @@ class TextAugment(base.Options):
 
 
 class Text(base.Modality[str]):
-    """Text, cleaned to Unicode NFC with single spaces; tokenised when a batch is made."""
+    """Text, cleaned to Unicode NFC with single spaces; cut up when a batch is made."""
 
     kind: ClassVar[str] = "text"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     is_file: ClassVar[bool] = False
     options_model: ClassVar[type[base.Options]] = TextOptions
     augment_model: ClassVar[type[base.Options]] = TextAugment
@@ -58,10 +72,9 @@ class Text(base.Modality[str]):
 
     def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
         """Measure `chars` and `words` after cleaning; see `Modality.probe`."""
-        data = self.read(cell, folder)
         text = self.decode(cell, folder)
         return {
-            "content": base.digest_content(data),
+            "content": base.digest_content(text.encode()),
             "chars": len(text),
             "words": len(text.split()),
         }
@@ -87,24 +100,30 @@ class Text(base.Modality[str]):
         return {**self.augmentation.model_dump(), "seed": int(rng.integers(2**32))}
 
     def render(self, value: str, plan: Mapping[str, Any]) -> str:
-        """Drop, swap and misspell words; at least one word stays."""
+        """Drop, swap and misspell words (or characters, see `split_units`); at least one stays."""
         rng = np.random.default_rng(plan["seed"])
-        words = value.split()
-        keep = rng.random(len(words)) >= plan["drop"]
-        keep[rng.integers(len(words))] = True
-        words = [word for word, kept in zip(words, keep, strict=True) if kept]
-        for at in np.flatnonzero(rng.random(len(words) - 1) < plan["swap"]):
-            words[at], words[at + 1] = words[at + 1], words[at]
-        for at in np.flatnonzero(rng.random(len(words)) < plan["typo"]):
-            words[at] = _misspell(words[at], rng)
-        return " ".join(words)
+        units, spaces = split_units(value)
+        keep = rng.random(len(units)) >= plan["drop"]
+        keep[rng.integers(len(units))] = True
+        units = [unit for unit, kept in zip(units, keep, strict=True) if kept]
+        spaces = [space for space, kept in zip(spaces, keep, strict=True) if kept]
+        for at in np.flatnonzero(rng.random(len(units) - 1) < plan["swap"]):
+            units[at], units[at + 1] = units[at + 1], units[at]
+        for at in np.flatnonzero(rng.random(len(units)) < plan["typo"]):
+            units[at] = _misspell(units[at], rng)
+        rendered = "".join(space + unit for space, unit in zip(spaces, units, strict=True))
+        return clean_text(rendered)
 
     def collate(self, values: Sequence[str], inputs: Mapping[str, Any]) -> base.Arrays:
-        """Tokenise, cut at `max_tokens` and pad to the longest of the batch.
+        """Cut texts into tokens or into n-grams, as the encoder asks, and pad to the longest.
 
         Returns:
-            ``ids`` and ``mask`` (1 for a token, 0 for padding), int64 (batch, steps).
+            For `tokenizer` and `max_tokens`: ``ids`` and ``mask`` (1 for a token, 0 for padding),
+            int64 (batch, steps). For `ngrams`, `bits` and `max_chars`: ``buckets``, int64, and
+            ``weights``, float32 (0 for padding), (batch, steps); see `weigh_ngrams`.
         """
+        if "ngrams" in inputs:
+            return weigh_ngrams(values, **inputs)
         tokenizer = _load_tokenizer(inputs["tokenizer"], inputs["max_tokens"])
         encoded = tokenizer.encode_batch(list(values))
         return {
@@ -113,7 +132,7 @@ class Text(base.Modality[str]):
         }
 
     def placeholder(self, inputs: Mapping[str, Any]) -> str:
-        """Give the empty text, which is the special tokens alone."""
+        """Give the empty text: the special tokens alone, or no n-gram at all."""
         return ""
 
 
@@ -124,6 +143,113 @@ def clean_text(text: str) -> str:
     """
     kept = (c for c in text if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"})
     return " ".join(unicodedata.normalize("NFC", "".join(kept)).split())
+
+
+def split_units(text: str) -> tuple[list[str], list[str]]:
+    """Cut cleaned text into what a writer may lose or mix up without harm to its script.
+
+    That is a word; where a script writes no spaces, a character with its marks (and what a virama
+    or a joiner ties to it).
+
+    Args:
+        text: Not blank.
+
+    Returns:
+        The units, and what stands before each of them: a space or nothing.
+    """
+    units: list[str] = []
+    spaces: list[str] = []
+    for word in text.split():
+        space = " "
+        for char in word:
+            if not space and _belongs(char, units[-1]):
+                units[-1] += char
+            else:
+                units.append(char)
+                spaces.append(space)
+            space = ""
+    return units, spaces
+
+
+def _belongs(char: str, unit: str) -> bool:
+    """Tell whether a character is part of the unit before it."""
+    if unicodedata.category(char)[0] in "MC" or char in AM_VOWELS or unit[-1] == JOINER:
+        return True
+    if unicodedata.combining(unit[-1]) == VIRAMA:
+        return True
+    return not (UNSPACED.match(char) or UNSPACED.match(unit))
+
+
+def weigh_ngrams(
+    texts: Sequence[str], *, ngrams: Sequence[int], bits: int, max_chars: int
+) -> base.Arrays:
+    """Count the hashed character n-grams of each text.
+
+    A text is seen without differences of case or of compatible form (full and half width), with a
+    space on either side, so that beginnings and ends of words look like such.
+
+    Args:
+        texts: Cleaned; only the first `max_chars` characters are read.
+        ngrams: Lengths of the shortest and the longest n-gram, in code points.
+        bits: There are 2^bits buckets.
+        max_chars: The cut.
+
+    Returns:
+        ``buckets``, int64 (batch, steps), each one once per text, rising; ``weights``, float32,
+        ``1 + ln(count)``, and 0 for padding.
+    """
+    found = [
+        np.unique(hash_ngrams(fold_text(text[:max_chars]), ngrams, bits), return_counts=True)
+        for text in texts
+    ]
+    # An exported graph would take a length of 1 for a constant.
+    steps = max(2, *(len(buckets) for buckets, _ in found))
+    arrays = {
+        "buckets": np.zeros((len(texts), steps), dtype=np.int64),
+        "weights": np.zeros((len(texts), steps), dtype=np.float32),
+    }
+    for row, (buckets, counts) in enumerate(found):
+        arrays["buckets"][row, : len(buckets)] = buckets
+        arrays["weights"][row, : len(counts)] = 1 + np.log(counts)
+    return arrays
+
+
+def hash_ngrams(text: str, ngrams: Sequence[int], bits: int) -> np.ndarray:
+    """Hash every run of characters: FNV-1a of its code points, 64 bits, folded to `bits`.
+
+    Args:
+        text: Any; an empty one has no n-grams.
+        ngrams: Lengths of the shortest and the longest.
+        bits: At most 32.
+
+    Returns:
+        int64, one per occurrence, in [0, 2^bits).
+
+    Source:
+        Fowler, Noll, Vo, Eastlake, https://datatracker.ietf.org/doc/draft-eastlake-fnv/ (with code
+        points in the place of octets, alike for ASCII).
+    """
+    shortest, longest = ngrams
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.uint64)
+    hashes = np.full(len(codes), FNV_OFFSET)
+    found = [np.empty(0, dtype=np.uint64)]
+    for size in range(1, min(longest, len(codes)) + 1):
+        # Each run grows by the character that follows it; the last one has none and ends.
+        hashes = (hashes[: len(codes) - size + 1] ^ codes[size - 1 :]) * FNV_PRIME
+        if size >= shortest:
+            found.append(hashes)
+    hashed = np.concatenate(found)
+    hashed = (hashed >> np.uint64(32)) ^ (hashed & np.uint64(0xFFFFFFFF))
+    hashed = (hashed >> np.uint64(bits)) ^ hashed
+    return (hashed & np.uint64(2**bits - 1)).astype(np.int64)
+
+
+def fold_text(text: str) -> str:
+    """Make texts alike that differ in case or compatible form; put a space on either side."""
+    if not text:
+        return ""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return f" {unicodedata.normalize('NFKC', folded)} "
 
 
 def _misspell(word: str, rng: np.random.Generator) -> str:

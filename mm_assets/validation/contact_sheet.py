@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mm_assets.validation.previews import describe_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +22,12 @@ CELL_INCHES = 2.1
 def draw_contact_sheet(
     path: Path, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Any]]]
 ) -> None:
-    """Draw a grid of decoded values: images as they are, waveforms and vectors as curves.
+    """Draw a grid of decoded values: pictures, curves, texts and the columns of rows.
 
     Args:
         path: A PNG file; equal values give equal bytes.
         titles: Of the columns.
-        rows: A label and one value per column: a text, a Pillow image, a
+        rows: A label and one value per column: a text, a mapping, a Pillow image, a
             waveform or an array of shape (steps,), or null where there is nothing to show.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,7 +54,13 @@ def _draw(axes: Axes, value: Any) -> None:  # noqa: ANN401 - a value of any kind
     value = getattr(value, "samples", value)  # a waveform
     if value is None:
         return
-    if isinstance(value, str):
+    if isinstance(value, Mapping):  # a row's columns
+        text = "\n".join(
+            textwrap.shorten(f"{name}: {describe_cell(one)}", TEXT_WIDTH, placeholder=" …")
+            for name, one in list(value.items())[:TEXT_LINES]
+        )
+        axes.text(0, 0.5, text, va="center", fontsize=7, parse_math=False)
+    elif isinstance(value, str):
         text = textwrap.fill(value, TEXT_WIDTH, max_lines=TEXT_LINES, placeholder=" …")
         axes.text(0, 0.5, text, va="center", fontsize=7, parse_math=False)
     elif isinstance(value, np.ndarray):

@@ -45,7 +45,8 @@ def test_start_up_loads_nothing_heavy(statement):
     "statement",
     [
         "from mm_assets.modalities.base import list_kinds, load_modality\n"
-        "for kind in list_kinds(): load_modality(kind, {'dim': 1} if kind == 'features' else {}, {}, where='x')",
+        "needed = {'features': {'dim': 1}, 'tabular': {'columns': {'age': 'numeric'}}}\n"
+        "for kind in list_kinds(): load_modality(kind, needed.get(kind, {}), {}, where='x')",
         "from mm_assets.encoders.base import list_encoders, find_encoder\n"
         "for name in list_encoders(): find_encoder(name)",
         "import mm_assets.serving.predictor",

@@ -10,7 +10,7 @@ from mm_assets.modalities.base import list_kinds
 
 @pytest.mark.parametrize(
     ("kind", "library"),
-    [("text", tokenizers), ("image", PIL), ("audio", av), ("features", numpy)],
+    [("text", tokenizers), ("image", PIL), ("audio", av), ("features", numpy), ("tabular", numpy)],
 )
 def test_the_version_is_that_of_the_library_in_use(kind, library):
     assert list(decoding_versions(kind).values()) == [library.__version__]

@@ -54,7 +54,7 @@ def compare_export(encode, tmp_path):
 
         assert len(values) == 3
         arrays = collate(encoder, values[:2], options)
-        fixed = {"pixels": {1, 2, 3}, "vector": {1}}
+        fixed = {"pixels": {1, 2, 3}, "vector": {1}, "numbers": {1}, "categories": {1}}
         program = torch.onnx.export(
             network,
             tuple(map(torch.from_numpy, arrays.values())),

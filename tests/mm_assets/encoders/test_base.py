@@ -8,7 +8,13 @@ from mm_assets.modalities.base import list_kinds
 
 
 def test_every_encoder_states_what_it_is():
-    assert list_encoders() == ["efficientnet_lite0", "minilm", "standardized", "voice_functionals"]
+    assert list_encoders() == [
+        "efficientnet_lite0",
+        "minilm",
+        "standardized",
+        "tabular",
+        "voice_functionals",
+    ]
     for name in list_encoders():
         found = find_encoder(name)
         assert found.name == name

@@ -56,7 +56,7 @@ def edit(path, old, new):
         (
             "kind: text",
             "kind: txt",
-            r"`modalities.text.kind` must be one of audio, features, image, text, got 'txt'",
+            r"`modalities.text.kind` must be one of audio, features, image, tabular, text, got 'txt'",
         ),
         ("name: gated", "name: gatd", r"`fusion.name` must be one of concat, gated, got 'gatd'"),
         (

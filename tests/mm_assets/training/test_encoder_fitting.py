@@ -39,3 +39,33 @@ def test_a_number_that_never_varies_becomes_zero():
 def test_no_training_row_is_an_error():
     with pytest.raises(TrainingError, match=r"standardized is fitted on training rows, but none"):
         fit_encoder(ENCODER, [])
+
+
+def fit_columns(numbers, categories, **options):
+    encoder = load_encoder("tabular", options, kind="tabular", weights=Path(), where="x")
+    arrays = {
+        "numbers": np.array(numbers, np.float32),
+        "categories": np.array(categories, np.int64),
+    }
+    return fit_encoder(encoder, [arrays])
+
+
+def test_the_scale_of_a_number_is_its_interquartile_range_or_what_is_left_of_it():
+    numbers = [[n, 5, 10.0 * (n == 8), np.nan] for n in range(9)]
+    state = fit_columns(numbers, np.empty((9, 0)))
+    np.testing.assert_array_equal(state["median"], [4, 5, 0, 0])
+    # Quartiles of 0..8 are 2 and 6; one 10 among nine numbers deviates by 10 sqrt(8) / 9.
+    np.testing.assert_allclose(state["scale"], [4, 1, 10 * 8**0.5 / 9, 1], rtol=1e-6)
+    assert len(state["categories"]) == len(state["categories_per_column"]) == 0
+
+
+def test_missing_numbers_are_left_out_of_the_statistics():
+    state = fit_columns([[1], [np.nan], [2], [3], [np.nan]], np.empty((5, 0)))
+    assert (state["median"].tolist(), state["scale"].tolist()) == ([2], [1])
+
+
+def test_the_most_frequent_categories_of_each_column_have_slots():
+    categories = [[7, 1], [7, 2], [0, 3], [5, 3], [9, 0], [5, 4]]
+    state = fit_columns(np.empty((6, 0)), categories, max_categories=2)
+    assert state["categories"].tolist() == [5, 7, 3, 1]
+    assert state["categories_per_column"].tolist() == [2, 2]

@@ -8,6 +8,7 @@ WAVE = Waveform(np.sin(np.arange(800, dtype=np.float32)), rate_hz=8000)
 ROWS = [
     ("s1", ["a $ text_ that & is <long> " * 30, Image.new("RGB", (9, 9), "red"), WAVE]),
     ("s2", [None, None, np.arange(3.0)]),
+    ("s3", [{"age": 30.5, "plan": None, "a $ region_": "north " * 30}, None, None]),
 ]
 
 
@@ -16,7 +17,7 @@ def test_every_kind_of_value_is_drawn_and_equal_values_give_equal_bytes(tmp_path
         draw_contact_sheet(tmp_path / name, ["text", "photo", "voice"], ROWS)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     with Image.open(tmp_path / "one.png") as sheet:
-        assert sheet.size == (round(3 * CELL_INCHES * 80), round(2 * CELL_INCHES * 80))
+        assert sheet.size == (round(3 * CELL_INCHES * 80), round(3 * CELL_INCHES * 80))
         colors = sheet.convert("RGB").getcolors(2**24)
     assert (255, 0, 0) in {color for _, color in colors}
 

@@ -1,0 +1,93 @@
+"""Numbers and categories as a vector whose scales and slots the training rows decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from mm_assets.contracts.errors import DataContractError
+from mm_assets.encoders import base
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class TabularOptions(base.Options):
+    """How far a number may lie, and how many categories of a column have a slot of their own."""
+
+    clip: Annotated[float, Field(gt=0)] = 10.0  # in interquartile ranges from the median
+    max_categories: Annotated[int, Field(ge=1)] = 64  # the most frequent ones of each column
+
+
+class Tabular(base.Encoder):
+    """Numbers from their median in interquartile ranges, categories one-hot.
+
+    A missing number is 0 with an indicator set. Categories that training rows do not have, and
+    their rarest, share one slot of the column; a missing one has a slot of its own.
+    """
+
+    name: ClassVar[str] = "tabular"
+    kind: ClassVar[str] = "tabular"
+    version: ClassVar[int] = 1
+    exportable: ClassVar[bool] = True
+    fitted: ClassVar[bool] = True
+    licence: ClassVar[str] = "Apache-2.0 (no weights)"
+    source: ClassVar[str] = "robust scaling and one-hot encoding, as scikit-learn defines them"
+    options_model: ClassVar[type[base.Options]] = TabularOptions
+
+    def inputs(self) -> dict[str, Any]:
+        """Say what `Tabular.collate` needs: nothing."""
+        return {}
+
+    def weights_digest(self) -> str:
+        """Give an empty text: there are no weights."""
+        return ""
+
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector, which the state decides; see `network`."""
+        fitted = _require(state)
+        numbers = 2 * len(fitted["median"])
+        return numbers + len(fitted["categories"]) + 2 * len(fitted["categories_per_column"])
+
+    def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the network.
+
+        Args:
+            state: ``median`` and ``scale``, float32 (numeric column,); ``categories``, int64
+                (category,), the hashes of all columns' categories one after the other, and
+                ``categories_per_column``, int64 (categorical column,), how many each has; as
+                `mm_assets.training.encoder_fitting.fit_encoder` gives them.
+        """
+        import torch
+
+        from mm_assets.encoders.networks import tabular
+
+        fitted = {name: torch.from_numpy(array) for name, array in _require(state).items()}
+        parts: list[nn.Module] = []
+        if len(fitted["median"]):
+            parts.append(
+                tabular.RobustScale(fitted["median"], fitted["scale"], clip=self.options.clip)
+            )
+        if len(fitted["categories_per_column"]):
+            sizes = fitted["categories_per_column"].tolist()
+            parts.append(tabular.OneHot(fitted["categories"].split(sizes)))
+        return tabular.Tabular(parts).eval()
+
+
+def _require(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    """Give the state.
+
+    Raises:
+        DataContractError: There is none.
+    """
+    if not state:
+        raise DataContractError(
+            "encoder tabular needs its fitted state (median, scale, categories), got none; take it "
+            "from read_embeddings(...).state or fit it with fit_encoder"
+        )
+    return state
+
+
+ENCODER = Tabular
