@@ -277,9 +277,12 @@ def _write_signature(
         "schema_version": SIGNATURE_VERSION,
         "modalities": modalities,
         "targets": [{"name": n, "classes": list(found)} for n, found in fusion.classes.items()],
-        # Every axis is dynamic but these: an image's canvas and channels, a vector's length.
+        # Every axis is dynamic but these: an image's canvas and channels, a vector's length,
+        # a row's columns.
         "fixed_axes": {
-            name: list(range(1, array.ndim)) if array.ndim == 4 or name.endswith(".vector") else []
+            name: list(range(1, array.ndim))
+            if array.ndim == 4 or name.endswith((".vector", ".numbers", ".categories"))
+            else []
             for name, array in arrays.items()
         }
         | {"presence": [1]},
