@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mm_assets.validation.previews import describe_cell
+from mm_assets.validation.previews import as_curve, describe_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +49,6 @@ def draw_contact_sheet(
 
 
 def _draw(axes: Axes, value: Any) -> None:  # noqa: ANN401 - a value of any kind of modality
-    value = getattr(value, "samples", value)  # a waveform
     if value is None:
         return
     if isinstance(value, Mapping):  # a row's columns
@@ -63,7 +60,7 @@ def _draw(axes: Axes, value: Any) -> None:  # noqa: ANN401 - a value of any kind
     elif isinstance(value, str):
         text = textwrap.fill(value, TEXT_WIDTH, max_lines=TEXT_LINES, placeholder=" …")
         axes.text(0, 0.5, text, va="center", fontsize=7, parse_math=False)
-    elif isinstance(value, np.ndarray):
-        axes.plot(value, linewidth=0.5, color="#4c72b0")
+    elif (curve := as_curve(value)) is not None:
+        axes.plot(curve, linewidth=0.5, color="#4c72b0")
     else:
         axes.imshow(value)

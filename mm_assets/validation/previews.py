@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from mm_assets.modalities.base import Modality
 
 THUMBNAIL_PX = 96  # longest side
+PLOT_PX = 1000  # longest side of a plot in a page
 CURVE_PX = (160, 40)
 CURVE_POINTS = 80
 TEXT_CHARS = 160
@@ -49,8 +49,6 @@ def preview(modality: Modality[Any], cell: object, folder: Path) -> Markup:
     except BadSampleError as error:
         held = "" if modality.is_file else escape(shorten(describe_cell(cell))) + Markup("<br>")
         return held + Markup('<span class="none">no preview: {}</span>').format(error.detail)
-    if modality.kind == "tabular":
-        return _show_fields(cell)
     return show_value(value)
 
 
@@ -58,24 +56,27 @@ def show_value(value: object) -> Markup:
     """Show a decoded value; see `preview`.
 
     Args:
-        value: A text, a Pillow image, a waveform, or numbers of shape (steps,).
+        value: A text, a Pillow image, a waveform, numbers of shape (steps,), or values by name.
     """
-    rate_hz = getattr(value, "rate_hz", None)
-    if rate_hz is not None:
-        samples = as_curve(value)
-        return _draw_waveform(samples, title=f"{len(samples) / rate_hz:.2f} s at {rate_hz} Hz")
     if isinstance(value, str):
         return Markup("<span>{}</span>").format(shorten(value))
-    if isinstance(value, np.ndarray):
-        if len(value) <= FEW_NUMBERS:
-            return Markup("<code>{}</code>").format(describe_cell(value))
-        return _draw_line(value, title=f"{len(value)} numbers")
+    if isinstance(value, Mapping):
+        fields = (Markup("<b>{}</b>: {}").format(k, describe_cell(v)) for k, v in value.items())
+        return Markup("<br>").join(fields)
+    curve = as_curve(value)
+    if curve is not None and (rate_hz := getattr(value, "rate_hz", None)):
+        return _draw_waveform(curve, title=f"{len(curve) / rate_hz:.2f} s at {rate_hz} Hz")
+    if curve is not None and len(curve) <= FEW_NUMBERS:
+        return Markup("<code>{}</code>").format(describe_cell(curve))
+    if curve is not None:
+        return _draw_line(curve, title=f"{len(curve)} numbers")
     return _show_picture(value)  # type: ignore[arg-type] # what is left is a Pillow image
 
 
-def as_curve(value: object) -> np.ndarray:
-    """Give what is drawn of a waveform or vector: numbers of shape (steps,)."""
-    return np.asarray(getattr(value, "samples", value))
+def as_curve(value: object) -> np.ndarray | None:
+    """Give what is drawn of a waveform or vector, numbers of shape (steps,); null for the rest."""
+    numbers = getattr(value, "samples", value)
+    return numbers if isinstance(numbers, np.ndarray) else None
 
 
 def is_missing(cell: object) -> bool:
@@ -99,45 +100,42 @@ def shorten(text: str, chars: int = TEXT_CHARS) -> str:
     return text if len(text) <= chars else text[: chars - 2].rstrip() + " …"
 
 
-def _show_fields(cell: object) -> Markup:
-    """Show a row of named values, which in a text cell is JSON."""
-    fields = json.loads(cell) if isinstance(cell, str) else cell
-    if not isinstance(fields, Mapping):
-        return Markup("<span>{}</span>").format(shorten(describe_cell(fields)))
-    lines = (
-        Markup("<b>{}</b>: {}").format(key, shorten(describe_cell(value)))
-        for key, value in fields.items()
-    )
-    return Markup("<br>").join(lines)
+def embed_picture(path: Path) -> str:
+    """Turn a plot's file into a data URI; a picture of pixels is made smaller first."""
+    from PIL import Image
+
+    if path.suffix == ".svg":
+        return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    with Image.open(path) as image:
+        image.thumbnail((PLOT_PX, PLOT_PX))
+        return _encode_jpeg(image)
 
 
 def _show_picture(image: Image.Image) -> Markup:
     small = image.copy()
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    data = io.BytesIO()
-    small.convert("RGB").save(data, "JPEG", quality=80)
-    return Markup('<img alt="{}" width="{}" height="{}" src="data:image/jpeg;base64,{}">').format(
-        f"{image.width} x {image.height} pixels",
-        small.width,
-        small.height,
-        base64.b64encode(data.getvalue()).decode(),
+    return Markup('<img alt="{} x {} pixels" width="{}" height="{}" src="{}">').format(
+        *image.size, *small.size, _encode_jpeg(small)
     )
+
+
+def _encode_jpeg(image: Image.Image) -> str:
+    data = io.BytesIO()
+    image.convert("RGB").save(data, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _draw_waveform(samples: np.ndarray, *, title: str) -> Markup:
     """Draw the range that the samples of each moment cover, as audio editors do."""
     width, height = CURVE_PX
     parts = np.array_split(samples, min(CURVE_POINTS, len(samples)))
-    lows, highs = [part.min() for part in parts], [part.max() for part in parts]
     peak = max(float(np.abs(samples).max()), 1e-12)
+    ranges = np.array([[part.max(), part.min()] for part in parts], dtype=np.float64)
+    tops, bottoms = (height / 2 * (1 - ranges / peak)).T
     step = width / len(parts)
-
-    def y(value: float) -> float:
-        return height / 2 * (1 - value / peak)
-
     bars = (
-        f"M{(at + 0.5) * step:.1f} {y(high) - 0.3:.1f}V{y(low) + 0.3:.1f}"
-        for at, (low, high) in enumerate(zip(lows, highs, strict=True))
+        f"M{(at + 0.5) * step:.1f} {top - 0.3:.1f}V{bottom + 0.3:.1f}"  # silence is a line
+        for at, (top, bottom) in enumerate(zip(tops, bottoms, strict=True))
     )
     return _wrap_path("".join(bars), title=title)
 
