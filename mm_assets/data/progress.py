@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
 def show_progress(
-    items: Iterable[Item], *, title: str, total: int | None = None, unit: str = "row"
+    items: Iterable[Item],
+    *,
+    title: str,
+    total: int | None = None,
+    unit: str = "row",
+    size: Callable[[Item], int] = lambda _: 1,
 ) -> Iterator[Item]:
-    """Iterate over `items` while showing how far it got on standard error."""
+    """Iterate over `items` while showing how far it got on standard error.
+
+    Args:
+        items: What is worked on.
+        title: What is being done.
+        total: How many units there will be.
+        unit: What is counted.
+        size: How many units an item stands for.
+    """
     from tqdm import tqdm
 
     live = sys.stderr.isatty()
-    yield from tqdm(
-        items,
+    with tqdm(
         desc=title,
         total=total,
         unit=unit,
@@ -25,7 +37,10 @@ def show_progress(
         ncols=88 if not live else None,
         ascii=None if live else " #",
         file=sys.stderr,
-    )
+    ) as bar:
+        for item in items:
+            yield item
+            bar.update(size(item))
 
 
 def announce(text: str) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from mm_assets.contracts.errors import BadSampleError, StageError
 from mm_assets.contracts.report import StageReport
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.disk import require_space
+from mm_assets.data.parallel import map_ahead
 from mm_assets.data.progress import announce, show_progress
 from mm_assets.data.store import VectorStore, vector_key
 from mm_assets.data.table import COPY, ID, RENDER, SPLIT, read_augmented
@@ -32,9 +32,6 @@ BATCH = 32
 FLOAT_BYTES = 4
 AHEAD = 2  # batches that wait, ready, for each worker
 SHARD = 512  # rows computed between two writes to the store: what an interruption may cost
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ def _list_jobs(project: Project, key: str, present: pd.DataFrame) -> list[Job]:
     rows = zip(present[ID], present[key], present[RENDER], strict=True)
     workers = project.config.compute.count_threads()
     with ThreadPoolExecutor(workers) as pool:
-        return list(_map_ahead(pool, identify, rows, ahead=1024 * workers))
+        return list(map_ahead(pool, identify, rows, ahead=1024 * workers))
 
 
 def _fit(project: Project, key: str, jobs: list[Job]) -> dict[str, np.ndarray]:
@@ -159,7 +156,7 @@ def _fit(project: Project, key: str, jobs: list[Job]) -> dict[str, np.ndarray]:
 
     workers = project.config.compute.count_threads()
     with ThreadPoolExecutor(workers) as pool:
-        batches = _map_ahead(pool, _preparer(project, key), _cut(jobs), ahead=AHEAD * workers)
+        batches = map_ahead(pool, _preparer(project, key), _cut(jobs), ahead=AHEAD * workers)
         titled = show_progress(
             batches, title=f"fit {key}", total=-(-len(jobs) // BATCH), unit="batch"
         )
@@ -221,7 +218,7 @@ def _encode(
     threads, workers = torch.get_num_threads(), project.config.compute.count_threads()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            computed = _map_ahead(pool, encode, _cut(jobs), ahead=AHEAD * workers)
+            computed = map_ahead(pool, encode, _cut(jobs), ahead=AHEAD * workers)
             for batch, vectors in zip(_cut(jobs), computed, strict=True):
                 yield from zip((job.key for job in batch), vectors, strict=True)
     finally:
@@ -263,24 +260,3 @@ def _naming(key: str, sample: str, cell: object) -> Iterator[None]:
 def _cut(jobs: list[Job]) -> Iterator[list[Job]]:
     """Cut into batches."""
     return (jobs[at : at + BATCH] for at in range(0, len(jobs), BATCH))
-
-
-def _map_ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    ahead: int,
-) -> Iterator[Result]:
-    """Map in order with at most `ahead` results waiting; `pool.map` would keep them all."""
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

@@ -1,6 +1,5 @@
 import json
 import wave
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -218,17 +217,6 @@ def test_a_vector_that_is_not_finite_is_reported_and_never_remembered(project, c
     capsys.readouterr()
     assert not embed(project, "voice").blocks
     assert computed(capsys) == (9, 0)
-
-
-def test_mapping_ahead_keeps_order_and_never_runs_far_ahead():
-    started = []
-    with ThreadPoolExecutor(2) as pool:
-        results = module._map_ahead(
-            pool, lambda x: started.append(x) or -x, iter(range(1000)), ahead=1
-        )
-        assert [next(results) for _ in range(10)] == [-x for x in range(10)]
-        assert len(started) <= 10 + 1 + 1  # taken, waiting, just submitted
-        results.close()
 
 
 def test_vectors_do_not_depend_on_the_number_of_workers(project, monkeypatch, tmp_path):

@@ -1,14 +1,18 @@
 import hashlib
+import json
 import threading
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities.base import load_modality
-from mm_assets.validation.probing import CHUNK, probe_modality
+from mm_assets.validation import probing
+from mm_assets.validation.probing import CELLS, probe_modality
 
 TEXT = load_modality("text", {}, {}, where="modalities.text")
 
@@ -48,7 +52,7 @@ def test_a_truncated_picture_is_found_and_the_others_measured(tmp_path):
 
 
 @settings(max_examples=20, deadline=None)
-@given(cells=st.lists(st.none() | st.text(max_size=3), max_size=3 * CHUNK))
+@given(cells=st.lists(st.none() | st.text(max_size=3), max_size=99))
 def test_every_present_cell_is_measured_or_found_in_order(tmp_path_factory, cells):
     measured, findings = probe(cells, tmp_path_factory.getbasetemp())
     places = sorted([*measured.index, *(findings["row"] - 1)])
@@ -59,8 +63,64 @@ def test_every_present_cell_is_measured_or_found_in_order(tmp_path_factory, cell
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path):
-    cells = [f"text {n}" if n % 7 else "" for n in range(3 * CHUNK)]
+    cells = [f"text {n}" if n % 7 else "" for n in range(3 * CELLS)]
     one, many = (probe(cells, tmp_path, threads=threads) for threads in (1, 5))
     for first, second in zip(one, many, strict=True):
         pd.testing.assert_frame_equal(first, second)
     assert threading.active_count() < 10  # pools are closed
+
+
+NUMBERS = st.floats(width=64) | st.integers() | st.none() | st.text(max_size=2) | st.booleans()
+VECTORS = st.lists(st.floats(-9, 9) | NUMBERS, min_size=1, max_size=3) | st.lists(
+    st.floats(-1e3, 1e3), min_size=2, max_size=2
+)
+MESSY = {
+    "features": VECTORS
+    | VECTORS.map(json.dumps)
+    | st.lists(st.floats(-9, 9), min_size=2, max_size=2).map(np.array)
+    | st.lists(VECTORS, min_size=2, max_size=2)
+    | st.text(max_size=3)
+    | NUMBERS,
+    "tabular": st.dictionaries(st.sampled_from(["age", "plan", "town"]), NUMBERS | VECTORS).map(
+        json.dumps
+    )
+    | st.text(max_size=3),
+    "text": st.text(max_size=3) | NUMBERS,
+}
+OPTIONS = {
+    "features": {"dim": 2},
+    "tabular": {"columns": {"age": "numeric", "plan": "categorical"}},
+}
+
+
+@pytest.mark.parametrize("kind", MESSY)
+def test_many_cells_at_once_are_judged_as_each_one_alone(kind, tmp_path):
+    modality = load_modality(kind, OPTIONS.get(kind, {}), {}, where="modalities.x")
+
+    @settings(max_examples=200, deadline=None)
+    @given(cells=st.lists(MESSY[kind], max_size=20))
+    def compare(cells):
+        found = modality.probe_many(cells, tmp_path)
+        alone, errors = [], {}
+        for place, cell in enumerate(cells):
+            try:
+                alone.append(modality.probe(cell, tmp_path))
+            except BadSampleError as error:
+                errors[place] = str(error)
+        assert {place: str(error) for place, error in found.errors.items()} == errors
+        columns = {name: [one[name] for one in alone] for name in (alone[0] if alone else {})}
+        assert {name: list(column) for name, column in found.measured.items() if column} == columns
+
+    compare()
+
+
+def test_where_tasks_begin_and_end_changes_nothing(tmp_path, monkeypatch):
+    cells = ["[1, 2]", None, "[1]", "[3, 4]", "x", "[1, 1e999]", "[5, 6]", "[7]"]
+    modality = load_modality("features", {"dim": 2}, {}, where="modalities.x")
+    whole = probe(cells, tmp_path, modality=modality)
+    for size in (1, 2, 3):
+        monkeypatch.setattr(probing, "CELLS", size)
+        for one, other in zip(whole, probe(cells, tmp_path, modality=modality), strict=True):
+            pd.testing.assert_frame_equal(one, other)
+    assert whole[0].index.tolist() == [0, 3, 6]
+    assert whole[1]["row"].tolist() == [3, 5, 6, 8]
