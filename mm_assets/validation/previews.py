@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def as_curve(value: object) -> np.ndarray | None:
 
 def is_missing(cell: object) -> bool:
     """Tell whether a cell is null."""
-    return cell is None or (isinstance(cell, float) and np.isnan(cell))
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def describe_cell(cell: object) -> str:
