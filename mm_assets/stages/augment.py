@@ -32,7 +32,8 @@ def augment(project: Project) -> StageReport:
     Writes under `artifacts/augmented/`:
         `samples.parquet`: ``id``, ``copy`` (0 for the sample itself), ``split``, ``group``,
         ``render`` (JSON text, modality to plan; null for copy 0), modality keys, target keys; in
-        the order of the samples, a sample's copies right after it.
+        the order of the samples, a sample's copies right after it. A class that no training row
+        has is null, so that nothing is asked of the model that it cannot know.
         `contact_sheet.png`: some training samples beside their first copy.
     """
     config, workspace = project.config, project.workspace
@@ -41,17 +42,27 @@ def augment(project: Project) -> StageReport:
     rows = add_copies(split_samples(samples, config), copies=config.augment.copies)
     rows[RENDER] = _plan_renderings(rows, project)
     rows = rows[[ID, COPY, SPLIT, GROUP, RENDER, *config.modalities, *config.targets]]
+    training = (rows[SPLIT] == "train").to_numpy()
+    learnable = rows.assign(
+        **{
+            key: target.forget_unseen(rows[key], training)
+            for key, target in project.targets.items()
+        }
+    )
 
     with atomic_folder(workspace.augmented) as folder:
-        rows.to_parquet(folder / "samples.parquet", index=False)
+        learnable.to_parquet(folder / "samples.parquet", index=False)
         _draw_sheet(folder / "contact_sheet.png", rows, project)
     files = [key for key, modality in project.modalities.items() if modality.is_file]
     contents = probes.pivot(index=ID, columns="modality", values="content")
     suite = check_splits(
         rows,
-        hash_contents(contents),
+        hash_contents(contents, identifying=project.identifying),
         media=probes.loc[probes["modality"].isin(files), [ID, "modality", "content"]],
-        targets=list(config.targets),
+        outlines={
+            key: target.outline(rows.loc[rows[COPY] == 0, key])
+            for key, target in project.targets.items()
+        },
     )
     sheet = workspace.augmented / "contact_sheet.png"
     return StageReport(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mm_assets.contracts.errors import ConfigError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.encoders.base import Encoder, load_encoder
 from mm_assets.modalities.base import Modality, load_modality
+from mm_assets.targets.base import Target, load_target
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,12 @@ class Project:
     workspace: Workspace
     modalities: dict[str, Modality[Any]]
     encoders: dict[str, Encoder]
+    targets: dict[str, type[Target]]
+
+    @property
+    def identifying(self) -> list[str]:
+        """Modalities whose equal cells mean that it is the same sample."""
+        return [key for key, modality in self.modalities.items() if modality.identifies]
 
 
 def load_project(root: Path) -> Project:
@@ -44,7 +52,13 @@ def build_project(config: Config, workspace: Workspace) -> Project:
         ConfigError: A kind, encoder, fusion or target does not exist or fit.
     """
     modalities = {
-        key: load_modality(m.kind, m.options, m.augment, where=f"modalities.{key}")
+        key: load_modality(
+            m.kind,
+            # Told as an option, a kind's columns travel with the exported model.
+            m.options if m.columns is None else {**m.options, "columns": m.columns},
+            m.augment,
+            where=f"modalities.{key}",
+        )
         for key, m in config.modalities.items()
     }
     encoders = {
@@ -57,9 +71,10 @@ def build_project(config: Config, workspace: Workspace) -> Project:
         )
         for key, m in config.modalities.items()
     }
-    _require_module("fusion", config.fusion.name, where="fusion.name")
-    for key, target in config.targets.items():
-        _require_module("targets", target.kind, where=f"targets.{key}.kind")
+    _require_fusion(config.fusion.name)
+    targets = {
+        key: load_target(target, where=f"targets.{key}") for key, target in config.targets.items()
+    }
     if config.export.enabled:
         for key, encoder in encoders.items():
             if not encoder.exportable:
@@ -67,19 +82,18 @@ def build_project(config: Config, workspace: Workspace) -> Project:
                     f"params.yaml: `modalities.{key}.encoder.name` {encoder.name!r} cannot be "
                     "exported to ONNX; choose another or set `export.enabled: false`"
                 )
-    return Project(config, workspace, modalities, encoders)
+    return Project(config, workspace, modalities, encoders, targets)
 
 
-def _require_module(layer: str, name: str, *, where: str) -> None:
-    """Find a file of a layer without importing it, since fusion and targets need torch.
+def _require_fusion(name: str) -> None:
+    """Find a fusion's file without importing it, since it needs torch.
 
     Raises:
         ConfigError: There is no such file.
     """
-    package = importlib.util.find_spec(f"mm_assets.{layer}")
-    if package is None or not package.submodule_search_locations:
-        raise ConfigError(f"mm_assets.{layer} is not installed")
-    folder = Path(next(iter(package.submodule_search_locations)))
-    known = sorted(p.stem for p in folder.glob("*.py") if p.stem not in {"__init__", "base"})
+    package = importlib.import_module("mm_assets.fusion")
+    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base")
     if name not in known:
-        raise ConfigError(f"params.yaml: `{where}` must be one of {', '.join(known)}, got {name!r}")
+        raise ConfigError(
+            f"params.yaml: `fusion.name` must be one of {', '.join(known)}, got {name!r}"
+        )

@@ -12,7 +12,6 @@ from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import read_embeddings
 from mm_assets.stages.project import Project
-from mm_assets.targets.base import find_target
 from mm_assets.training.curves import CURVES_PLOT, write_curves
 from mm_assets.training.device import choose_device
 from mm_assets.training.examples import gather_examples
@@ -30,8 +29,8 @@ def train(project: Project) -> StageReport:
     embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in config.modalities}
     is_training = rows["split"] == "train"
     targets = {
-        key: find_target(target.kind).fit(rows.loc[is_training, key], target, where=key)
-        for key, target in config.targets.items()
+        key: target.fit(rows.loc[is_training, key], config.targets[key], where=key)
+        for key, target in project.targets.items()
     }
     training_rows = gather_examples(rows[is_training], embeddings, targets)
     validation_rows = gather_examples(rows[~is_training], embeddings, targets)

@@ -51,17 +51,25 @@ def validate(project: Project) -> StageReport:
         delimiter=config.data.delimiter,
         sheet=config.data.sheet,
     )
-    well_formed = check_table(raw, config)
+    well_formed = check_table(raw, config, project.modalities, workspace.data)
     if well_formed.blocks:
         _write(project, pd.DataFrame(), pd.DataFrame(), join_findings([]))
         return StageReport(stage="validate", rows_in=len(raw), rows_out=0, suites=(well_formed,))
 
-    named = name_samples(raw, config)
+    read = {
+        key: target.read_labels(raw[config.targets[key].column], config.targets[key])
+        for key, target in project.targets.items()
+    }
+    named = name_samples(raw, config, {key: labels for key, (labels, _) in read.items()})
     probes, findings = _probe_all(project, named)
-    findings = join_findings([find_bad_rows(named, config), findings])
+    illegal = {key: details for key, (_, details) in read.items()}
+    findings = join_findings([find_bad_rows(named, config, illegal), findings])
     passed = drop_found(named, findings)
     content = hash_contents(
-        pd.DataFrame({key: probe["content"].reindex(passed.index) for key, probe in probes.items()})
+        pd.DataFrame(
+            {key: probe["content"].reindex(passed.index) for key, probe in probes.items()}
+        ),
+        identifying=project.identifying,
     )
     findings = join_findings([findings, find_duplicates(passed, content, list(config.targets))])
     samples = drop_found(passed, findings)
@@ -69,7 +77,17 @@ def validate(project: Project) -> StageReport:
     kept = _stack_probes(probes, samples)
     lost = len(raw) - len(samples)
     _write(project, samples, kept, findings)
-    valid = check_samples(samples, kept, config, quarantined_share=lost / len(raw))
+    valid = check_samples(
+        samples,
+        kept,
+        config,
+        outlines={
+            key: target.outline(samples[key])
+            for key, target in project.targets.items()
+            if target.has_classes
+        },
+        quarantined_share=lost / len(raw),
+    )
     return _report(
         project, rows_in=len(raw), samples=samples, findings=findings, suites=(well_formed, valid)
     )
@@ -86,7 +104,7 @@ def _probe_all(
             key,
             modality,
             project.workspace.data,
-            threads=project.config.compute.threads,
+            threads=project.config.compute.count_threads(),
         )
         findings.append(bad)
     return probes, join_findings(findings)

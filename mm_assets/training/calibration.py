@@ -15,7 +15,7 @@ LARGEST = 20.0  # a model that is always right, or never, would ask for 0 or inf
 
 
 def fit_temperature(
-    logits: Float[Tensor, "row output"], labels: Shaped[Tensor, " row"], target: Target
+    logits: Float[Tensor, "row output"], labels: Shaped[Tensor, " row *label"], target: Target
 ) -> float:
     """Find the temperature that minimises the loss of ``logits / temperature``.
 

@@ -22,7 +22,7 @@ class Examples:
     Attributes:
         vectors: float32 (row, dim) by modality; rows without the modality may hold anything.
         presence: bool (row, modality), in the order of `vectors`.
-        labels: (row,) by target, as `Target.encode` gives them.
+        labels: (row, ...) by target, as `Target.encode` gives them.
     """
 
     vectors: dict[str, Tensor]

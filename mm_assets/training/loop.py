@@ -45,7 +45,8 @@ def train_model(
 ) -> list[Epoch]:
     """Train in place, keep the weights of the best epoch, then calibrate on validation rows.
 
-    Calibration fits each target's temperature and each modality's trust.
+    Calibration fits each target's temperature, each modality's trust and the thresholds of targets
+    that have some.
 
     The validation loss is the mean over `views`: each row as it is, and each modality alone. The
     model is so stopped, and calibrated, for every subset it will meet rather than for complete
@@ -103,6 +104,7 @@ def train_model(
     fit_temperatures(model, validation)
     fit_trust(model, validation, weights)
     fit_temperatures(model, validation)
+    fit_thresholds(model, validation)
     return curve
 
 
@@ -122,12 +124,24 @@ def fit_trust(model: FusionModel, validation: Examples, weights: Mapping[str, fl
 
 
 def fit_temperatures(model: FusionModel, validation: Examples) -> None:
-    """Set every target's temperature from all `views` of the validation rows."""
+    """Set the temperature of targets that have one from all `views` of the validation rows."""
     scored = [(predict_logits(model, view), view.labels) for view in views(validation).values()]
     for index, (name, target) in enumerate(model.targets.items()):
+        if not target.calibrated:
+            continue
         logits = torch.cat([found[name] for found, _ in scored])
         labels = torch.cat([known[name] for _, known in scored])
         model.temperature[index] = fit_temperature(logits, labels, target)
+
+
+def fit_thresholds(model: FusionModel, validation: Examples) -> None:
+    """Settle the targets' thresholds on validation rows, each with the modalities that it has."""
+    for name, logits in model.temper(predict_logits(model, validation)).items():
+        target, labels = model.targets[name], validation.labels[name].numpy()
+        known = target.is_known(labels)
+        if known.any():
+            probabilities = target.probabilities(logits).numpy()
+            target.fit_thresholds(labels[known], probabilities[known])
 
 
 def measure_gains(
@@ -147,7 +161,7 @@ def measure_gains(
         logits = model.temper(predict_logits(model, rows))
         gains[modality] = {}
         for name, target in model.targets.items():
-            constant = torch.from_numpy(target.constant(train.labels[name].numpy())).log()
+            constant = torch.from_numpy(target.constant_logits(train.labels[name].numpy()))
             blind = target.loss(constant.expand(len(rows), -1), rows.labels[name])
             seeing = target.loss(logits[name], rows.labels[name])
             gains[modality][name] = (blind - seeing).item()

@@ -86,7 +86,7 @@ class FusionModel(nn.Module):
     """Answers for any subset of its modalities.
 
     It averages the logits of `members` networks that differ in their initialisation, and divides
-    them by one temperature per target for calibrated probabilities.
+    them by one temperature per target, where its kind is calibrated.
 
     Args:
         encoders: Each modality's encoder as in `encoder.json`, `dim` among it; their order is the
@@ -129,11 +129,6 @@ class FusionModel(nn.Module):
     def modalities(self) -> tuple[str, ...]:
         """Names in the order of `presence`."""
         return tuple(self.encoders)
-
-    @property
-    def classes(self) -> dict[str, tuple[str, ...]]:
-        """What each column of a target's probabilities stands for."""
-        return {name: target.classes for name, target in self.targets.items()}
 
     def fit_standardization(self, vectors: Vectors, presence: Bool[Tensor, "row modality"]) -> None:
         """Take the statistics of each modality's present vectors; called once, with training rows.
@@ -178,7 +173,7 @@ class FusionModel(nn.Module):
         }
 
     def probabilities(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
-        """Give each target's calibrated probabilities; arguments as `forward`."""
+        """Give each target's answer, its ONNX output; arguments as `forward`."""
         logits = self.temper(self(vectors, presence))
         return {name: target.probabilities(logits[name]) for name, target in self.targets.items()}
 

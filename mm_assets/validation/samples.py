@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,12 +18,20 @@ if TYPE_CHECKING:
     from mm_assets.contracts.report import SuiteResult
 
 NAME = "samples_are_valid"
+MOST_CLASSES = 1000
+FEW_CLASSES = 20  # so many are fine with any number of rows
+DATE = r"\d{4}-\d{2}-\d{2}(?!\d)"  # ISO 8601, with or without a time
 # Ends of the names of measurements that are sizes, and so above 0 in any medium.
 SIZES = ("_px", "_s", "_hz", "bytes", "chars", "words", "length", "peak")
 
 
 def check_samples(
-    samples: pd.DataFrame, probes: pd.DataFrame, config: Config, *, quarantined_share: float
+    samples: pd.DataFrame,
+    probes: pd.DataFrame,
+    config: Config,
+    *,
+    outlines: Mapping[str, pd.Series],
+    quarantined_share: float,
 ) -> SuiteResult:
     """Check the samples that were not quarantined: suite `samples_are_valid`.
 
@@ -29,16 +39,22 @@ def check_samples(
         samples: As in `validated/samples.parquet`.
         probes: As in `validated/probes.parquet`.
         config: Classes and gates.
+        outlines: By target that has classes, the class of each labelled row, repeated where a row
+            has several labels; the index is that of `samples`.
         quarantined_share: Of all rows of the raw table, in [0, 1].
 
     Returns:
-        Results on the table, on each modality's measurements and on each target's classes.
+        Results on the table, on each modality's measurements and on each target's labels.
     """
-    parts = [_check_share(quarantined_share, config), _check_table(samples, config)]
+    parts = [_check_share(quarantined_share, config), _check_table(samples)]
     for key in config.modalities:
         measured = probes[probes["modality"] == key].dropna(axis=1, how="all")
         parts.append(_check_measurements(measured, key))
-    parts += [_check_classes(samples[key], key, config) for key in config.targets]
+    for key in config.targets:
+        if key in outlines:
+            parts.append(_check_classes(outlines[key], int(samples[key].count()), key, config))
+        else:
+            parts.append(_check_numbers(samples[key], key))
     return join_suites(
         parts, description="Ids are unique, labels known, every medium decodes, few rows were lost."
     )
@@ -60,18 +76,13 @@ def _check_share(quarantined_share: float, config: Config) -> SuiteResult:
     return run_suite(NAME, pd.DataFrame({"quarantined_share": [quarantined_share]}), [expectation])
 
 
-def _check_table(samples: pd.DataFrame, config: Config) -> SuiteResult:
+def _check_table(samples: pd.DataFrame) -> SuiteResult:
     import great_expectations.expectations as gxe
 
     expectations: list[Expectation] = [
         gxe.ExpectTableRowCountToBeBetween(min_value=1, description="at least one row is left"),
         gxe.ExpectColumnValuesToNotBeNull(column=ID),
         gxe.ExpectColumnValuesToBeUnique(column=ID),
-    ]
-    expectations += [
-        gxe.ExpectColumnValuesToBeInSet(column=key, value_set=target.classes)
-        for key, target in config.targets.items()
-        if target.classes
     ]
     return run_suite(NAME, samples, expectations)
 
@@ -97,34 +108,87 @@ def _check_measurements(measured: pd.DataFrame, key: str) -> SuiteResult:
     return run_suite(NAME, measured, expectations)
 
 
-def _check_classes(labels: pd.Series, key: str, config: Config) -> SuiteResult:
+def _check_classes(outline: pd.Series, rows: int, key: str, config: Config) -> SuiteResult:
+    """Check that classes are legal, few, frequent and no dates.
+
+    Args:
+        outline: Of a target that has classes.
+        rows: How many have a label.
+        key: The target's.
+        config: Classes and gates.
+    """
     import great_expectations.expectations as gxe
 
-    counts = labels.value_counts()
-    classes = config.targets[key].classes or sorted(counts.index)
-    shares = counts.reindex(classes, fill_value=0) / max(counts.sum(), 1)
+    counts = outline.value_counts()
+    given = config.targets[key].classes
+    classes = given or sorted(counts.index)
+    shares = counts.reindex(classes, fill_value=0) / max(rows, 1)
+    most = min(MOST_CLASSES, max(FEW_CLASSES, rows // 2))
     rarest = f"the rarest is {shares.idxmin()!r}; " if len(shares) else ""
     gate = config.gates.class_share
+    legal: list[Expectation] = [gxe.ExpectColumnValuesToBeInSet(column=key, value_set=given or [])]
+    seen: list[Expectation] = [
+        gxe.ExpectColumnSumToBeBetween(
+            column="seen",
+            min_value=2,
+            description=f"at least 2 classes of {key} occur",
+            meta={
+                "advice": "a model cannot learn to tell one class from itself"
+                + (f"; every label of {key} is {counts.index[0]!r}" if len(counts) == 1 else "")
+            },
+        ),
+        gxe.ExpectColumnSumToBeBetween(
+            column="seen",
+            max_value=most,
+            description=f"at most {most} classes of {key} occur",
+            meta={
+                "advice": f"hardly any row shows what such a class looks like; set "
+                f"`targets.{key}.kind: regression` if they are numbers, or name a column of fewer "
+                f"classes as `targets.{key}.column`"
+            },
+        ),
+        gxe.ExpectColumnMinToBeBetween(
+            column=key,
+            min_value=gate,
+            severity="warning",
+            description=f"every class has at least {100 * gate:.4g} % of the labelled rows",
+            meta={
+                "advice": f"{rarest}collect more of it, or merge it with another class in "
+                f"`targets.{key}.classes`"
+            },
+        ),
+        gxe.ExpectColumnMaxToBeBetween(
+            column="dates",
+            max_value=0.5,
+            severity="warning",
+            description=f"the classes of {key} are no dates",
+            meta={
+                "advice": f"most of them look like {_show_date(counts)}; name the column that is "
+                f"to be predicted as `targets.{key}.column`"
+            },
+        ),
+    ]
+    dated = counts.index.astype("str").str.match(DATE).mean() if len(counts) else 0.0
     frame = pd.DataFrame({key: shares.to_numpy(), "seen": (shares > 0).astype(int).to_numpy()})
-    return run_suite(
-        NAME,
-        frame,
+    return join_suites(
         [
-            gxe.ExpectColumnSumToBeBetween(
-                column="seen",
-                min_value=2,
-                description=f"at least 2 classes of {key} occur",
-                meta={"advice": "a model cannot learn to tell one class from itself"},
-            ),
-            gxe.ExpectColumnMinToBeBetween(
-                column=key,
-                min_value=gate,
-                severity="warning",
-                description=f"every class has at least {100 * gate:.4g} % of the labelled rows",
-                meta={
-                    "advice": f"{rarest}collect more of it, or merge it with another class in "
-                    f"`targets.{key}.classes`"
-                },
-            ),
-        ],
+            *([run_suite(NAME, outline.to_frame(key), legal)] if given else []),
+            run_suite(NAME, frame.assign(dates=dated), seen),
+        ]
     )
+
+
+def _show_date(counts: pd.Series) -> str:
+    return next((repr(name) for name in counts.index if re.match(DATE, name)), "dates")
+
+
+def _check_numbers(labels: pd.Series, key: str) -> SuiteResult:
+    import great_expectations.expectations as gxe
+
+    varies = gxe.ExpectColumnUniqueValueCountToBeBetween(
+        column=key,
+        min_value=2,
+        description=f"the numbers of {key} vary",
+        meta={"advice": f"`targets.{key}.column` says the same of every row"},
+    )
+    return run_suite(NAME, labels.to_frame(), [varies])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -20,10 +20,15 @@ NAME = "splits_are_sound"
 # Total variation distance above which two label distributions count as different: two draws of
 # 100 rows of 5 equally frequent classes differ by 0.09 on average.
 DISTRIBUTION_GAP = 0.2
+SHOWN_NAMES = 3
 
 
 def check_splits(
-    rows: pd.DataFrame, content: pd.Series, *, media: pd.DataFrame, targets: Sequence[str]
+    rows: pd.DataFrame,
+    content: pd.Series,
+    *,
+    media: pd.DataFrame,
+    outlines: Mapping[str, pd.Series],
 ) -> SuiteResult:
     """Check the augmented table: suite `splits_are_sound`.
 
@@ -31,11 +36,12 @@ def check_splits(
         rows: As in `augmented/samples.parquet`.
         content: Per sample id (the index), one text that is equal for samples of equal content.
         media: Columns ``id``, ``modality`` and ``content`` of cells that are files.
-        targets: Target keys.
+        outlines: By target, the class (or range of numbers) of each labelled sample, repeated
+            where one has several; the index is that of `rows`.
 
     Returns:
-        Errors for leaks between splits, warnings for files used in two and for labels that are
-        distributed otherwise.
+        Errors for leaks between splits, warnings for files used in two, and for labels that are
+        distributed otherwise or occur in no training row.
     """
     samples = rows[rows[COPY] == 0]
     parts = [
@@ -43,7 +49,10 @@ def check_splits(
         _check_leaks(samples[GROUP], samples[SPLIT], of="group"),
         _check_leaks(samples[ID].map(content), samples[SPLIT], of="content"),
         _check_files(samples, media),
-        *(_check_labels(samples[key], samples[SPLIT], key) for key in targets),
+        *(
+            _check_labels(outline, samples.loc[outline.index, SPLIT], key)
+            for key, outline in outlines.items()
+        ),
     ]
     return join_suites(
         parts,
@@ -106,12 +115,23 @@ def _check_files(samples: pd.DataFrame, media: pd.DataFrame) -> SuiteResult:
     return run_suite(NAME, pd.DataFrame({"file": pairs["modality"] + " of " + first}), [unique])
 
 
-def _check_labels(labels: pd.Series, splits: pd.Series, key: str) -> SuiteResult:
+def _check_labels(outline: pd.Series, splits: pd.Series, key: str) -> SuiteResult:
+    """Compare the splits' labels.
+
+    Args:
+        outline: Of a target.
+        splits: Of the same rows, in the same order.
+        key: The target's.
+    """
     import great_expectations.expectations as gxe
 
-    shares = pd.crosstab(labels, splits, normalize="columns").reindex(columns=SPLITS, fill_value=0)
+    labels = pd.DataFrame({key: outline.to_numpy(), SPLIT: splits.to_numpy()})
+    shares = pd.crosstab(labels[key], labels[SPLIT], normalize="columns")
+    shares = shares.reindex(columns=SPLITS, fill_value=0)
     gaps = shares.sub(shares["train"], axis=0).abs().sum() / 2
-    known = sorted(labels[splits == "train"].dropna().unique())
+    known = set(labels.loc[labels[SPLIT] == "train", key])
+    others = labels[labels[SPLIT] != "train"]
+    strangers = others.loc[~others[key].isin(known), key]
     distribution = run_suite(
         NAME,
         pd.DataFrame({key: gaps.drop("train").to_numpy()}),
@@ -128,17 +148,25 @@ def _check_labels(labels: pd.Series, splits: pd.Series, key: str) -> SuiteResult
     )
     seen = run_suite(
         NAME,
-        pd.DataFrame({key: labels[splits != "train"]}),
+        others,
         [
             gxe.ExpectColumnValuesToBeInSet(
                 column=key,
-                value_set=known,
-                description="every class of validation and test occurs in training",
+                value_set=sorted(known),
+                severity="warning",
+                description=f"every class of {key} in validation and test occurs in training",
                 meta={
-                    "advice": f"collect more rows of it, take it out of `targets.{key}.classes`, "
-                    "or choose another `seed`"
+                    "advice": f"no training row shows {_join(strangers)}, so the model cannot learn "
+                    "it, and such labels count as unknown: collect more rows of it, merge it with "
+                    "another class, or choose another `seed`"
                 },
             )
         ],
     )
     return join_suites([distribution, seen])
+
+
+def _join(names: pd.Series) -> str:
+    """Quote the first few distinct names."""
+    distinct = [repr(name) for name in names.drop_duplicates()]
+    return ", ".join(distinct[:SHOWN_NAMES]) + (", …" if len(distinct) > SHOWN_NAMES else "")

@@ -13,7 +13,11 @@ ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 # The harness looks names up for every stage alike; what it finds counts where a stage uses it.
 HARNESS = "mm_assets.stages.project"
-THROUGH_PROJECT = {"modalities": "mm_assets/modalities", "encoders": "mm_assets/encoders"}
+THROUGH_PROJECT = {
+    "modalities": "mm_assets/modalities",
+    "encoders": "mm_assets/encoders",
+    "targets": "mm_assets/targets",
+}
 
 
 @pytest.fixture(scope="module")

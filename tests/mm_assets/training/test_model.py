@@ -118,7 +118,8 @@ def test_a_saved_model_answers_the_same_bit_for_bit(tmp_path):
     torch.testing.assert_close(again.probabilities(vectors, presence), expected, rtol=0, atol=0)
     assert again.modalities == ("voice", "keys")
     assert again.encoders == ENCODERS
-    assert again.classes == {"mood": ("bad", "good"), "topic": ("a", "b", "c")}
+    classes = {name: target.classes for name, target in again.targets.items()}
+    assert classes == {"mood": ("bad", "good"), "topic": ("a", "b", "c")}
     assert not again.training
 
 

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from mm_assets.contracts.config import parse_config
+from mm_assets.targets.multiclass import Multiclass
 from mm_assets.validation.rows import (
     as_text,
     find_bad_rows,
@@ -26,8 +27,10 @@ GOOD = {"key": "a", "who": "g", "part": "train", "words": "hi", "file": None, "f
 def find(*changes, config=CONFIG):
     """Give (row, reason, detail) of what is found in rows that differ from a good one."""
     rows = [{**GOOD, "key": f"r{n}", **change} for n, change in enumerate(changes, start=1)]
-    parsed = parse_config(config)
-    found = find_bad_rows(name_samples(pd.DataFrame(rows), parsed), parsed)
+    parsed, table = parse_config(config), pd.DataFrame(rows)
+    labels, illegal = Multiclass.read_labels(table["feeling"], parsed.targets["mood"])
+    samples = name_samples(table, parsed, {"mood": labels})
+    found = find_bad_rows(samples, parsed, {"mood": illegal})
     return list(zip(found["row"], found["reason"], found["detail"], strict=True))
 
 
@@ -55,7 +58,7 @@ def test_a_row_without_a_group_is_found():
 
 def test_without_a_group_column_every_row_is_its_own_group():
     config = {**CONFIG, "data": {"id": "key"}}
-    samples = name_samples(pd.DataFrame([GOOD]), parse_config(config))
+    samples = name_samples(pd.DataFrame([GOOD]), parse_config(config), {})
     assert samples["group"].tolist() == ["a"]
     assert "split" not in samples
     assert find({"who": None}, config=config) == []

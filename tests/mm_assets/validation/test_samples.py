@@ -20,7 +20,13 @@ def check(*, ids="abcdefghij", moods="gggggsssss", chars=3, share=0.0):
         {"id": list(ids), "mood": pd.Series([names[m] for m in moods], dtype="str")}
     )
     probes = pd.DataFrame({"id": list(ids), "modality": "text", "chars": chars, "width_px": None})
-    return check_samples(samples, probes, CONFIG, quarantined_share=share)
+    return check_samples(
+        samples,
+        probes,
+        CONFIG,
+        outlines={"mood": samples["mood"].dropna()},
+        quarantined_share=share,
+    )
 
 
 def test_good_samples_pass():
@@ -68,3 +74,55 @@ def test_no_samples_at_all_block():
     suite = check(ids="", moods="")
     assert suite.blocks
     assert "at least one row is left" in [result.expected for result in suite.failed]
+
+
+def check_labels(labels, *, has_classes=True, **target):
+    """Check one target's labels alone; gives results by what was expected."""
+    config = parse_config(
+        {
+            "version": 2,
+            "modalities": {"text": {"kind": "text", "column": "w", "encoder": {"name": "minilm"}}},
+            "targets": {"label": {"kind": "multiclass", "column": "m", **target}},
+        }
+    )
+    ids = [f"s{n}" for n in range(len(labels))]
+    samples = pd.DataFrame({"id": ids, "label": labels})
+    probes = pd.DataFrame({"id": ids, "modality": "text", "chars": 3})
+    outlines = {"label": samples["label"].dropna()} if has_classes else {}
+    return check_samples(samples, probes, config, outlines=outlines, quarantined_share=0.0)
+
+
+def test_a_single_class_is_named_with_its_target():
+    (failed,) = (r for r in check_labels(["only"] * 30).failed if r.severity == "error")
+    assert failed.expected == "at least 2 classes of label occur"
+    assert "every label of label is 'only'" in failed.advice
+
+
+@pytest.mark.parametrize(("rows", "classes", "most"), [(10_000, 10_000, 1000), (100, 51, 50)])
+def test_too_many_classes_block_and_suggest_a_number(rows, classes, most):
+    suite = check_labels([f"c{n % classes}" for n in range(rows)])
+    (failed,) = (r for r in suite.failed if r.severity == "error")
+    assert failed.expected == f"at most {most} classes of label occur"
+    assert failed.observed == str(classes)
+    assert "`targets.label.kind: regression` if they are numbers" in failed.advice
+    assert "name a column of fewer classes as `targets.label.column`" in failed.advice
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(30, 20), (100, 50), (10_000, 1000)])
+def test_as_many_classes_as_rows_can_show_pass(rows, classes):
+    assert not check_labels([f"c{n % classes}" for n in range(rows)]).blocks
+
+
+@pytest.mark.parametrize("time", ["", "T10:00:00", " 10:00"])
+def test_dates_as_labels_are_warned_of(time):
+    suite = check_labels([f"2024-01-{1 + n % 9:02}{time}" for n in range(90)])
+    (failed,) = suite.failed
+    assert (failed.expected, failed.severity) == ("the classes of label are no dates", "warning")
+    assert failed.advice.startswith(f"most of them look like '2024-01-01{time}'; name the column")
+
+
+def test_numbers_need_only_vary():
+    assert check_labels([float(n) for n in range(500)], has_classes=False).passed
+    (failed,) = check_labels([2.5] * 9 + [None], has_classes=False).failed
+    assert failed.expected == "the numbers of label vary"
+    assert failed.advice == "`targets.label.column` says the same of every row"

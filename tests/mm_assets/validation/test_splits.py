@@ -17,7 +17,8 @@ MEDIA = pd.DataFrame({"id": list("abcdef"), "modality": "photo", "content": list
 
 
 def check(rows=ROWS, content=CONTENT, media=MEDIA):
-    return check_splits(rows, content, media=media, targets=["mood"])
+    moods = rows.loc[rows["copy"] == 0, "mood"].dropna()
+    return check_splits(rows, content, media=media, outlines={"mood": moods})
 
 
 def change(column, values):
@@ -58,11 +59,6 @@ def test_sound_splits_pass():
             "no split is empty",
             "missing: test",
         ),
-        (
-            {"rows": change("mood", {"e": "odd"})},
-            "every class of validation and test occurs in training",
-            "1 of 4 unexpected (25.0 %): odd",
-        ),
     ],
 )
 def test_an_unsound_split_blocks(altered, expected, observed):
@@ -85,3 +81,21 @@ def test_labels_distributed_otherwise_warn():
     # Training is half glad, half sad; validation becomes all glad: half of the mass has moved.
     (failed,) = check(change("mood", {"d": "glad"})).failed
     assert (failed.severity, failed.column, failed.observed) == ("warning", "mood", "0.5")
+
+
+def test_a_class_seen_only_in_test_warns_and_is_named():
+    suite = check(change("mood", {"e": "odd"}))
+    assert not suite.blocks
+    (found,) = (result for result in suite.failed if result.expected.startswith("every class"))
+    assert found.expected == "every class of mood in validation and test occurs in training"
+    assert found.observed == "1 of 4 unexpected (25.0 %): odd"
+    assert "no training row shows 'odd', so the model cannot learn it" in found.advice
+    assert "such labels count as unknown" in found.advice
+
+
+def test_each_of_a_rows_several_labels_is_looked_at():
+    tags = pd.Series(list("xyxyxyxy"), index=[0, 0, 2, 2, 4, 4, 5, 5])  # rows of ROWS, by place
+    assert check_splits(ROWS, CONTENT, media=MEDIA, outlines={"tags": tags}).passed
+    tags.iloc[-1] = "z"
+    failed = check_splits(ROWS, CONTENT, media=MEDIA, outlines={"tags": tags}).failed
+    assert [result.observed for result in failed] == ["0.5", "1 of 4 unexpected (25.0 %): z"]
