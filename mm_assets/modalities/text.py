@@ -204,7 +204,7 @@ def weigh_ngrams(
     ]
     # An exported graph would take a length of 1 for a constant.
     steps = max(2, *(len(buckets) for buckets, _ in found))
-    arrays = {
+    arrays: base.Arrays = {
         "buckets": np.zeros((len(texts), steps), dtype=np.int64),
         "weights": np.zeros((len(texts), steps), dtype=np.float32),
     }

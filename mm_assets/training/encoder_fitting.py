@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float64, Int64
 
 from mm_assets.contracts.errors import TrainingError
 from mm_assets.modalities.tabular import MISSING
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
     from mm_assets.encoders.base import Encoder
+    from mm_assets.encoders.hashed_ngrams import HashedNgramsOptions
     from mm_assets.encoders.standardized import StandardizedOptions
     from mm_assets.encoders.tabular import TabularOptions
 
 State = dict[str, np.ndarray]
+Batches = Iterable[dict[str, np.ndarray]]
+
+MOST_TEXT_BATCHES = 2048  # of 32 texts; more of them tell a decomposition nothing new
+SMALLEST_SHARE = 1e-6  # of the largest singular value; what lies below is rounding
 
 
 def fit_encoder(encoder: Encoder, batches: Iterable[dict[str, np.ndarray]]) -> State:
@@ -32,30 +40,26 @@ def fit_encoder(encoder: Encoder, batches: Iterable[dict[str, np.ndarray]]) -> S
     Raises:
         TrainingError: There is no training row.
     """
-    collected = list(batches)
-    if not collected:
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
         raise TrainingError(
             f"encoder {encoder.name} is fitted on training rows, but none has this modality"
         )
-    return FITTERS[encoder.name](
-        {name: np.concatenate([batch[name] for batch in collected]) for name in collected[0]},
-        encoder.options,
-    )
+    return FITTERS[encoder.name](chain([first], batches), encoder.options)
 
 
-def fit_standardized(
-    arrays: dict[str, Float32[np.ndarray, "row dim"]], options: StandardizedOptions
-) -> State:
+def fit_standardized(batches: Batches, options: StandardizedOptions) -> State:
     """Take mean and standard deviation of each number.
 
     Args:
-        arrays: ``vector``, as `Features.collate` gives it.
+        batches: ``vector``, as `Features.collate` gives it.
         options: Of the encoder.
 
     Returns:
         ``mean`` and ``scale``, float32 (dim,); the scale of a number that never varies is 1.
     """
-    vectors = arrays["vector"].astype(np.float64)
+    vectors = _join(batches)["vector"].astype(np.float64)
     mean, scale = vectors.mean(axis=0), vectors.std(axis=0)
     # Rounding of float32 is no variation, nor is what float32 cannot hold as a normal number.
     constant = (scale <= 1e-7 * np.abs(mean)) | (scale < np.finfo(np.float32).tiny)
@@ -65,11 +69,11 @@ def fit_standardized(
     }
 
 
-def fit_tabular(arrays: dict[str, np.ndarray], options: TabularOptions) -> State:
+def fit_tabular(batches: Batches, options: TabularOptions) -> State:
     """Take median and interquartile range of each number, and each column's frequent categories.
 
     Args:
-        arrays: ``numbers`` and ``categories``, as `Tabular.collate` gives them.
+        batches: ``numbers`` and ``categories``, as `Tabular.collate` gives them.
         options: Of the encoder.
 
     Returns:
@@ -80,6 +84,7 @@ def fit_tabular(arrays: dict[str, np.ndarray], options: TabularOptions) -> State
     Source:
         `RobustScaler` and `OneHotEncoder(max_categories=...)` of scikit-learn.
     """
+    arrays = _join(batches)
     numbers = arrays.get("numbers", np.empty((0, 0))).astype(np.float64)
     columns = [column[~np.isnan(column)] for column in numbers.T]
     spread = [_measure_spread(column) for column in columns]
@@ -109,7 +114,89 @@ def _count_categories(column: Int64[np.ndarray, " row"]) -> Int64[np.ndarray, " 
     return found[np.argsort(-counts, kind="stable")]
 
 
-FITTERS: dict[str, Callable[[dict[str, np.ndarray], Any], State]] = {
+def fit_hashed_ngrams(batches: Batches, options: HashedNgramsOptions) -> State:
+    """Weigh n-grams by how rare they are, and find the directions in which texts differ most.
+
+    TF-IDF and a truncated SVD. A text's projection is scaled to length 1 in the end, so its
+    TF-IDF row need not be, and both steps become one table.
+
+    Args:
+        batches: ``buckets`` and ``weights``, as `Text.collate` gives them. Of a great many, evenly
+            spaced ones are taken.
+        options: Of the encoder.
+
+    Returns:
+        ``table``, float32 (known, dim): a bucket's inverse document frequency times its row of the
+        right singular vectors; row 0 is zero. ``lookup``, int32 (bucket,): a bucket's row in the
+        table, 0 where no training row has it.
+
+    Raises:
+        TrainingError: No training text has an n-gram of these lengths.
+
+    Source:
+        `TfidfTransformer` and `TruncatedSVD` of scikit-learn; Deerwester et al. 1990.
+    """
+    from scipy.sparse import vstack
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    counts = vstack([_to_sparse(batch, options.bits) for batch in _thin(batches)]).tocsr()
+    known = np.flatnonzero(counts.getnnz(axis=0))
+    if not len(known):
+        raise TrainingError(
+            f"encoder hashed_ngrams found no run of {options.shortest} to {options.longest} "
+            "characters in any training text; lower `shortest` in params.yaml"
+        )
+    tfidf = TfidfTransformer().fit(counts[:, known])
+    directions = _find_directions(tfidf.transform(counts[:, known]), options.dim)
+    lookup = np.zeros(2**options.bits, dtype=np.int32)
+    lookup[known] = np.arange(1, len(known) + 1)
+    table = np.zeros((len(known) + 1, len(directions)), dtype=np.float32)
+    table[1:] = directions.T * tfidf.idf_[:, None]
+    return {"lookup": lookup, "table": table}
+
+
+def _thin(batches: Batches) -> list[dict[str, np.ndarray]]:
+    """Keep every batch, or every 2nd, 4th ... once there are too many."""
+    kept: list[dict[str, np.ndarray]] = []
+    stride = 1
+    for place, batch in enumerate(batches):
+        if place % stride == 0:
+            kept.append(batch)
+        if len(kept) > MOST_TEXT_BATCHES:
+            kept, stride = kept[::2], 2 * stride
+    return kept
+
+
+def _to_sparse(batch: dict[str, np.ndarray], bits: int) -> csr_matrix:
+    """Put a batch's weights into a sparse matrix (batch, bucket)."""
+    from scipy.sparse import csr_matrix
+
+    rows, steps = np.nonzero(batch["weights"])
+    places = (rows, batch["buckets"][rows, steps])
+    shape = (len(batch["weights"]), 2**bits)
+    return csr_matrix((batch["weights"][rows, steps].astype(np.float64), places), shape=shape)
+
+
+def _find_directions(matrix: csr_matrix, dim: int) -> Float64[np.ndarray, "direction feature"]:
+    """Give at most `dim` right singular vectors, the strongest first, the same ones each time."""
+    from sklearn.decomposition import TruncatedSVD
+
+    if dim < min(matrix.shape):
+        found = TruncatedSVD(dim, algorithm="arpack", random_state=0).fit(matrix)
+        strengths, directions = found.singular_values_, found.components_
+    else:
+        _, strengths, directions = np.linalg.svd(matrix.toarray(), full_matrices=False)
+    return np.asarray(directions[:dim][strengths[:dim] > SMALLEST_SHARE * strengths[0]])
+
+
+def _join(batches: Batches) -> dict[str, np.ndarray]:
+    """Put batches of equally long rows below each other."""
+    collected = list(batches)
+    return {name: np.concatenate([batch[name] for batch in collected]) for name in collected[0]}
+
+
+FITTERS: dict[str, Callable[[Batches, Any], State]] = {
+    "hashed_ngrams": fit_hashed_ngrams,
     "standardized": fit_standardized,
     "tabular": fit_tabular,
 }

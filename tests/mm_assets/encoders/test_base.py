@@ -10,6 +10,7 @@ from mm_assets.modalities.base import list_kinds
 def test_every_encoder_states_what_it_is():
     assert list_encoders() == [
         "efficientnet_lite0",
+        "hashed_ngrams",
         "minilm",
         "standardized",
         "tabular",

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities.base import load_modality
-from mm_assets.modalities.text import clean_text
+from mm_assets.modalities.text import clean_text, hash_ngrams, split_units, weigh_ngrams
 
 HERE = Path()
 
@@ -43,6 +43,18 @@ def tokenizer(tmp_path):
         ("👩\u200d🔧 ok", "👩\u200d🔧 ok"),
         ("你好，世界", "你好，世界"),  # noqa: RUF001
         ("مرحبا", "مرحبا"),
+        ("مُحَمَّدٌ رَسُولٌ", "مُحَمَّدٌ رَسُولٌ"),  # Arabic with its vowels
+        ("\u200fשלום\u200e abc", "\u200fשלום\u200e abc"),  # noqa: RUF001 - marks of direction
+        ("か\u3099ハ\u309aｶﾞ", "がパｶﾞ"),  # kana with a detached voicing mark; half width stays
+        ("क्षत्रिय ज्ञान श्री", "क्षत्रिय ज्ञान श्री"),
+        ("ที่นี่ น้ำ", "ที่นี่ น้ำ"),
+        (
+            "👨\u200d👩\u200d👧\u200d👦 👍🏽 🇨🇳 ❤\ufe0f 1\ufe0f\u20e3",
+            "👨\u200d👩\u200d👧\u200d👦 👍🏽 🇨🇳 ❤\ufe0f 1\ufe0f\u20e3",
+        ),
+        ("a\u0328\u0301x", "ą\u0301x"),
+        ("한\u1100\u1161", "한가"),
+        ("ខ្មែរ မြန်မာ ລາວ", "ខ្មែរ မြန်မာ ລາວ"),
         ("a\ud800b", "ab"),
     ],
 )
@@ -112,6 +124,90 @@ def test_the_placeholder_is_the_special_tokens(tokenizer):
     modality = make()
     arrays = modality.collate([modality.placeholder(inputs)], inputs)
     np.testing.assert_array_equal(arrays["ids"], [[2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("two words", "two| words"),
+        ("我的包裹，还没到", "我|的|包|裹|，|还|没|到"),  # noqa: RUF001
+        ("用iPhone 15拍的", "用|iPhone| 15|拍|的"),
+        ("ที่นี่น้ำ", "ที่|นี่|น้ำ"),
+        ("か\u3099っこう", "か\u3099|っ|こ|う"),
+        ("ខ្មែរ", "ខ្មែ|រ"),
+        ("好👩\u200d👩\u200d👧好👍🏽", "好|👩\u200d👩\u200d👧|好|👍🏽"),
+        ("葛\U000e0100飾", "葛\U000e0100|飾"),
+        ("मेरा क्षत्रिय", "मेरा| क्षत्रिय"),
+        ("مُحَمَّدٌ هنا", "مُحَمَّدٌ| هنا"),
+        ("안녕 하세요", "안녕| 하세요"),
+    ],
+)
+def test_units_are_words_or_where_there_are_none_characters_with_their_marks(text, units):
+    found, spaces = split_units(text)
+    assert "|".join(map("".join, zip(spaces, found, strict=True)))[1:] == units
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我的包裹三天前就应该到了，可是现在还没有收到，请帮我查一下。",  # noqa: RUF001
+        "พัสดุของฉันยังไม่มาถึงเลยที่นี่น้ำท่วม",
+        "荷物がまだ届いていません。確認してください。",
+    ],
+)
+def test_a_copy_of_a_text_without_spaces_loses_characters_not_sentences(text):
+    modality, lengths = make(), []
+    units = split_units(text)[0]
+    for seed in range(60):
+        rendered = modality.render(text, modality.plan(np.random.default_rng(seed)))
+        left = split_units(rendered)[0]
+        assert " " not in rendered
+        assert not set(left) - set(units), "marks stay with their base"
+        lengths.append(len(left))
+    # 5 % are dropped: the mean of 60 copies lies within four standard errors.
+    error = (len(units) * 0.05 * 0.95 / 60) ** 0.5
+    assert abs(np.mean(lengths) - 0.95 * len(units)) < 4 * error + 1 / len(units)
+    assert min(lengths) > 0.7 * len(units)
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [("a", 0xAF63DC4C8601EC8C), ("foobar", 0x85944171F73967E8)],  # FNV-1a, draft-eastlake-fnv
+)
+def test_a_hash_is_the_published_one_folded(text, published):
+    folded = (published >> 32) ^ (published % 2**32)
+    for bits in (8, 16, 20):
+        expected = ((folded >> bits) ^ folded) % 2**bits
+        assert hash_ngrams(text, (len(text), len(text)), bits).tolist() == [expected]
+
+
+def test_every_run_of_characters_is_hashed_once_per_occurrence():
+    assert len(hash_ngrams("包裹没有到", (1, 4), 16)) == 5 + 4 + 3 + 2
+    assert len(hash_ngrams("包裹", (1, 4), 16)) == 2 + 1
+    assert len(hash_ngrams("", (1, 4), 16)) == 0
+
+
+def test_hashes_fill_the_buckets_evenly():
+    from scipy.stats import chisquare
+
+    han = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))
+    for size in (1, 2, 3):
+        counts = np.bincount(hash_ngrams(han, (size, size), 8), minlength=256)
+        assert chisquare(counts).pvalue > 1e-4
+
+
+def test_ngrams_are_counted_padded_and_blind_to_case_and_width():
+    inputs = {"ngrams": [1, 2], "bits": 16, "max_chars": 3}
+    arrays = weigh_ngrams(["aab tail is cut", "", "ＡＡＢ"], **inputs)  # noqa: RUF001
+    # " aab ": " " twice, a twice, b; " a", aa, ab, "b "
+    weights = sorted(arrays["weights"][0])
+    np.testing.assert_allclose(weights, [1] * 5 + [1 + np.log(2)] * 2, rtol=1e-6)
+    np.testing.assert_array_equal(arrays["weights"][1], 0)
+    for name, dtype in (("buckets", np.int64), ("weights", np.float32)):
+        np.testing.assert_array_equal(arrays[name][0], arrays[name][2])
+        assert arrays[name].dtype == dtype
+    assert list(make().collate(["x"], inputs)) == ["buckets", "weights"]
+    assert weigh_ngrams([""], **inputs)["weights"].shape == (1, 2)
 
 
 def test_no_chance_of_change_changes_nothing():
