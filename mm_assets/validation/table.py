@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mm_assets.contracts.report import SuiteResult
-from mm_assets.validation.runner import run_suite
+from mm_assets.data.media import ABSOLUTE, NO_FOLDER, find_alike, find_missing_folders
+from mm_assets.validation.runner import join_suites, run_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mm_assets.contracts.config import Config
+    from mm_assets.modalities.base import Modality
+
+NAME = "table_is_well_formed"
+# With more of a column's paths starting where nothing is, rows are not to blame.
+MOST_MISSING = 0.9
 
 
 def name_columns(config: Config) -> dict[str, str]:
@@ -25,12 +33,16 @@ def name_columns(config: Config) -> dict[str, str]:
     return columns
 
 
-def check_table(frame: pd.DataFrame, config: Config) -> SuiteResult:
+def check_table(
+    frame: pd.DataFrame, config: Config, modalities: Mapping[str, Modality[Any]], folder: Path
+) -> SuiteResult:
     """Check the raw table as a whole: suite `table_is_well_formed`.
 
     Args:
         frame: As `read_table` returned it.
         config: Names the columns.
+        modalities: By key; tells whose cells are paths.
+        folder: The data folder.
 
     Returns:
         A failure here leaves nothing to look at row by row.
@@ -66,12 +78,52 @@ def check_table(frame: pd.DataFrame, config: Config) -> SuiteResult:
                     meta={"advice": f"`{key}` names a column of nulls; take it out of params.yaml"},
                 )
             )
-    return run_suite(
-        "table_is_well_formed",
-        frame,
-        expectations,
-        description="The sample table has rows and every column that params.yaml names.",
+    parts = [run_suite(NAME, frame, expectations)]
+    for key, modality in modalities.items():
+        column = config.modalities[key].column
+        if modality.is_file and column in frame.columns:
+            parts.append(_check_folders(frame[column].dropna(), folder))
+    return join_suites(
+        parts,
+        description="The sample table has rows and every column that params.yaml names, and media "
+        "lie where it says.",
     )
+
+
+def _check_folders(cells: pd.Series, folder: Path) -> SuiteResult:
+    """Check that paths start in folders that are there, before every one of them is looked for."""
+    import great_expectations.expectations as gxe
+    import pandas as pd
+
+    missing = find_missing_folders(cells, folder)
+    share = sum(missing.values()) / max(len(cells), 1)
+    column = str(cells.name)
+    expectation = gxe.ExpectColumnMaxToBeBetween(
+        column=column,
+        max_value=MOST_MISSING,
+        description=f"at most {100 * MOST_MISSING:.4g} % of the paths start where nothing is",
+        meta={"advice": _advise_folder(next(iter(missing)), folder) if missing else ""},
+    )
+    return run_suite(NAME, pd.DataFrame({column: [share]}), [expectation])
+
+
+def _advise_folder(first: str, folder: Path) -> str:
+    """Say what to do about the commonest start of paths that lead nowhere."""
+    if first == ABSOLUTE:
+        return (
+            "they are absolute paths, which are others on every machine; cut off what comes before "
+            "the data folder"
+        )
+    present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    shown = f"there are folders {', '.join(present[:5])}" if present else "there is no folder"
+    if first == NO_FOLDER:
+        return f"they name no folder, and the files do not lie beside the table, where {shown}"
+    if alike := find_alike(first, folder):
+        return (
+            f"there is no folder {first!r} in the data folder, but {alike!r}, which differs in "
+            "upper and lower case; rename one"
+        )
+    return f"there is no folder {first!r} in the data folder, where {shown}; copy the media there"
 
 
 def _advise_column(key: str, column: str, present: list[str]) -> str:
