@@ -71,7 +71,8 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
     """Ask the exported model about one sample.
 
     It runs in ONNX Runtime; no torch is imported. Give any of the model's modalities and leave out
-    the others, which then count as missing. Probabilities are calibrated.
+    the others, which then count as missing. Classes come with calibrated probabilities, label sets
+    with yes or no for each label, numbers in the unit of their column.
 
     \b
     mm predict --text "The parcel never came, I am furious" --image photo.jpg --audio voice.ogg
@@ -79,14 +80,15 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
     """  # noqa: D301 - click reads the backspace as "do not wrap"
     from mm_assets.serving.predictor import Predictor
 
-    (answer,) = Predictor(model).predict([cells])
+    predictor = Predictor(model)
+    (answer,) = predictor.predict([cells])
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False))
         return
-    for target, probabilities in answer.items():
-        click.secho(target, bold=True)
-        for name, probability in sorted(probabilities.items(), key=lambda item: -item[1]):
-            click.echo(f"  {name:<16} {probability:6.1%}  {'█' * round(probability * 30)}")
+    for name, target in predictor.targets.items():
+        click.secho(name, bold=True)
+        for line in target.as_lines(answer[name]):
+            click.echo(f"  {line}")
 
 
 @click.command()

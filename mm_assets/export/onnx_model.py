@@ -1,4 +1,4 @@
-"""The trained model as one ONNX file, from decoded inputs to calibrated probabilities."""
+"""The trained model as one ONNX file, from decoded inputs to every target's answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EndToEndModel(nn.Module):
         return [f"{k}.{name}" for k in self.keys for name in self.arrays[k]] + ["presence"]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Give each target's probabilities, (batch, class).
+        """Give each target's answer, (batch, column).
 
         Args:
             inputs: The collated arrays, then the presence mask, bool (batch, modality).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,8 @@ class Difference:
     Attributes:
         subset: The modalities that were offered, joined by ``+``.
         batch: Rows in the batch.
-        largest: Largest absolute difference of a probability; infinite where one is not finite.
+        largest: Largest absolute difference of an output in its unit; infinite where one is not
+            finite.
     """
 
     subset: str
@@ -37,15 +38,18 @@ def compare(
     batches: Callable[[tuple[str, ...], int], tuple[Arrays, np.ndarray]],
     subsets: Sequence[tuple[str, ...]],
     *,
+    units: Mapping[str, float],
     sizes: Sequence[int] = BATCH_SIZES,
 ) -> list[Difference]:
     """Run both on every given subset of modalities and every batch size.
 
     Args:
-        first: Collated arrays and presence mask to probabilities by target.
+        first: Collated arrays and presence mask to outputs by target.
         second: The same.
         batches: Gives the collated batch for a subset and a size.
         subsets: Of the modalities.
+        units: By target, what its differences are divided by (`Target.unit`): 1 for
+            probabilities, the training labels' standard deviation for numbers.
         sizes: Batch sizes.
 
     Returns:
@@ -55,14 +59,14 @@ def compare(
     for subset in subsets:
         for size in sizes:
             arrays, presence = batches(subset, size)
-            largest = largest_gap(first(arrays, presence), second(arrays, presence))
+            largest = largest_gap(first(arrays, presence), second(arrays, presence), units=units)
             found.append(Difference(name_subset(subset), size, largest))
     return found
 
 
-def largest_gap(ours: Arrays, theirs: Arrays) -> float:
-    """Find the largest absolute difference over all outputs; infinite where one is not finite."""
-    gaps = [float(np.abs(ours[name] - theirs[name]).max()) for name in ours]
+def largest_gap(ours: Arrays, theirs: Arrays, *, units: Mapping[str, float]) -> float:
+    """Find the largest difference over all outputs, each in its unit; infinite where not finite."""
+    gaps = [float(np.abs(ours[name] - theirs[name]).max()) / units[name] for name in ours]
     return max(gap if math.isfinite(gap) else math.inf for gap in gaps)
 
 

@@ -1,6 +1,7 @@
-"""The exported model behind one class: raw inputs in, calibrated probabilities out.
+"""The exported model behind one class: raw inputs in, answers out.
 
-Needs ONNX Runtime and the decoders of `mm_assets.modalities`, but no torch.
+Needs ONNX Runtime, the decoders of `mm_assets.modalities` and the kinds of `mm_assets.targets`, but
+no torch.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import numpy as np
 from mm_assets.contracts.config import Device
 from mm_assets.contracts.errors import BadSampleError, ServingError
 from mm_assets.modalities.base import Arrays, Modality, load_modality
+from mm_assets.targets.base import Target, find_target
 
-SIGNATURE_VERSION = 1
+SIGNATURE_VERSION = 2
 MODEL_FILE, SIGNATURE_FILE, DISABLED_FILE = "model.onnx", "signature.json", "DISABLED"
 
 Row = Mapping[str, object]
-Probabilities = dict[str, dict[str, float]]
+Answer = dict[str, Any]  # by target, as its kind's `as_json` gives it
 
 
 def read_signature(folder: Path) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def read_signature(folder: Path) -> dict[str, Any]:
 
     Returns:
         `signature.json`: modalities (name, kind, options, inputs, array names), in the order of
-        the presence mask, and targets (name, classes).
+        the presence mask, and targets (name, kind, and the kind's state: classes, thresholds,
+        mean and scale).
 
     Raises:
         ServingError: There is none, or it is of another release.
@@ -86,6 +89,10 @@ class Predictor:
                 name: str(folder / value) if name in entry["files"] else value
                 for name, value in entry["inputs"].items()
             }
+        self.targets: dict[str, Target] = {
+            entry["name"]: find_target(entry["kind"]).from_state(entry)
+            for entry in self.signature["targets"]
+        }
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or os.cpu_count() or 1
         options.inter_op_num_threads = 1
@@ -93,7 +100,7 @@ class Predictor:
             str(folder / MODEL_FILE), options, providers=list_providers(device)
         )
 
-    def predict(self, rows: Sequence[Row], *, folder: Path | None = None) -> list[Probabilities]:
+    def predict(self, rows: Sequence[Row], *, folder: Path | None = None) -> list[Answer]:
         """Answer each row.
 
         Args:
@@ -102,7 +109,28 @@ class Predictor:
             folder: The data folder.
 
         Returns:
-            Per row, per target, the calibrated probability of each class.
+            Per row, per target: the calibrated probability of each class; of a label set, the
+            labels answered and each one's probability; of a number, its value.
+
+        Raises:
+            ServingError: As `compute`.
+            BadSampleError: A cell cannot be decoded.
+        """
+        outputs = self.compute(rows, folder=folder)
+        return [
+            {name: target.as_json(outputs[name][row]) for name, target in self.targets.items()}
+            for row in range(len(rows))
+        ]
+
+    def compute(self, rows: Sequence[Row], *, folder: Path | None = None) -> Arrays:
+        """Run the graph on raw cells.
+
+        Args:
+            rows: As of `predict`.
+            folder: The data folder.
+
+        Returns:
+            Per target, float32 (row, column) as `run`.
 
         Raises:
             ServingError: No row, a row without any modality, or an unknown modality.
@@ -124,13 +152,7 @@ class Predictor:
             key: [self._decode(key, row.get(key), folder) for row in rows]
             for key in self.modalities
         }
-        outputs = self.run(*collate_rows(self.modalities, self.inputs, values))
-        answers: list[Probabilities] = [{} for _ in rows]
-        for target in self.signature["targets"]:
-            name, classes = target["name"], target["classes"]
-            for answer, probabilities in zip(answers, outputs[name], strict=True):
-                answer[name] = dict(zip(classes, map(float, probabilities), strict=True))
-        return answers
+        return self.run(*collate_rows(self.modalities, self.inputs, values))
 
     def run(self, arrays: Arrays, presence: np.ndarray) -> Arrays:
         """Run the graph on collated arrays.
@@ -140,9 +162,9 @@ class Predictor:
             presence: bool (batch, modality), in the signature's order.
 
         Returns:
-            Per target, float32 probabilities (batch, class).
+            Per target, float32 (batch, column): probabilities of its classes, or one value.
         """
-        names = [target["name"] for target in self.signature["targets"]]
+        names = list(self.targets)
         values = self.session.run(names, {**arrays, "presence": presence})
         return dict(zip(names, values, strict=True))
 

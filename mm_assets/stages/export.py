@@ -119,13 +119,15 @@ def _export(project: Project, folder: Path) -> StageReport:
     announce("export: comparing with PyTorch")
     compute = project.config.compute
     predictor = Predictor(folder, threads=compute.threads, device=compute.device)
+    units = {name: target.unit for name, target in fusion.targets.items()}
     differences = compare(
-        _torch_runner(model, list(fusion.targets)), predictor.run, take, list(values)
+        _torch_runner(model, list(fusion.targets)), predictor.run, take, list(values), units=units
     )
     served = {
         name_subset(subset): largest_gap(
             _serve(predictor, project, rows[subset], subset),
             _answer(fusion, embeddings, rows[subset], subset),
+            units=units,
         )
         for subset in values
     }
@@ -155,7 +157,8 @@ def _tabulate(differences: list[Difference], served: dict[str, float], subsets: 
     """Show every subset's differences; nulls where no row has all of its modalities."""
     found = {(d.subset, d.batch): round_up(d.largest) for d in differences}
     return Table(
-        title="Largest difference in probability between ONNX Runtime and PyTorch",
+        title="Largest difference in probability (of numbers: in their standard deviation) between "
+        "ONNX Runtime and PyTorch",
         columns=(
             "modalities",
             *(f"batch of {size}" for size in BATCH_SIZES),
@@ -217,10 +220,7 @@ def _serve(
     """Answer raw cells as a user of the exported model would."""
     columns = (rows[key] for key in subset)
     cells = [dict(zip(subset, row, strict=True)) for row in zip(*columns, strict=True)]
-    answers = predictor.predict(cells, folder=project.workspace.data)
-    return {
-        name: np.array([list(answer[name].values()) for answer in answers]) for name in answers[0]
-    }
+    return predictor.compute(cells, folder=project.workspace.data)
 
 
 def _answer(
@@ -276,7 +276,10 @@ def _write_signature(
     signature = {
         "schema_version": SIGNATURE_VERSION,
         "modalities": modalities,
-        "targets": [{"name": n, "classes": list(found)} for n, found in fusion.classes.items()],
+        "targets": [
+            {"name": name, "kind": target.kind, **target.state()}
+            for name, target in fusion.targets.items()
+        ],
         # Every axis is dynamic but these: an image's canvas and channels, a vector's length,
         # a row's columns.
         "fixed_axes": {

@@ -75,6 +75,7 @@ def train(project: Project) -> StageReport:
             **{
                 f"{key}_temperature": round(float(value), 4)
                 for key, value in zip(targets, model.temperature, strict=True)
+                if targets[key].calibrated
             },
             **{
                 f"{key}_trust": float(value)

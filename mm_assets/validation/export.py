@@ -18,10 +18,11 @@ def check_export(
 
     Args:
         differences: One row per subset and batch size, with columns ``subset``, ``batch``,
-            ``largest`` (largest difference of a probability on equal arrays) and ``served`` (the
+            ``largest`` (largest difference of a probability on equal arrays, or of a number in its
+            standard deviation) and ``served`` (the
             same for raw cells, against the answers from stored vectors).
         megabytes: Of the ONNX file (1e6 bytes).
-        tolerance: Largest difference in probability that is allowed.
+        tolerance: Largest such difference that is allowed.
         largest_megabytes: Largest size that is allowed.
     """
     import great_expectations.expectations as gxe
@@ -53,5 +54,5 @@ def check_export(
                 meta={"advice": "choose smaller encoders or raise `gates.export_megabytes`"},
             ),
         ],
-        description="ONNX Runtime gives PyTorch's probabilities for every subset of modalities.",
+        description="ONNX Runtime gives PyTorch's answers for every subset of modalities.",
     )

@@ -56,7 +56,7 @@ def small_onnx_model(tmp_path_factory):
         folder / "model.onnx",
     )
     signature = {
-        "schema_version": 1,
+        "schema_version": 2,
         "modalities": [
             {
                 "name": key,
@@ -68,7 +68,7 @@ def small_onnx_model(tmp_path_factory):
             }
             for key, w in WEIGHTS.items()
         ],
-        "targets": [{"name": "mood", "classes": ["sad", "glad"]}],
+        "targets": [{"name": "mood", "kind": "multiclass", "classes": ["sad", "glad"]}],
     }
     (folder / "signature.json").write_text(json.dumps(signature))
     return folder

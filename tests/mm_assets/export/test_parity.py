@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mm_assets.export.parity import compare, round_up
+from mm_assets.export.parity import compare, largest_gap, round_up
 
 
 def batches(subset, size):
@@ -17,7 +17,9 @@ def test_the_largest_difference_of_any_target_and_row_is_found():
         shifted[-1] += 0.25 * len(shifted)
         return {"p": arrays["x"], "q": shifted}
 
-    found = compare(first, second, batches, [("a",), ("b",), ("a", "b")], sizes=(1, 3))
+    units = {"p": 1.0, "q": 1.0}
+    subsets = [("a",), ("b",), ("a", "b")]
+    found = compare(first, second, batches, subsets, units=units, sizes=(1, 3))
 
     assert [(d.subset, d.batch, d.largest) for d in found] == [
         ("a", 1, 0.25), ("a", 3, 0.75), ("b", 1, 0.25), ("b", 3, 0.75), ("a+b", 1, 0.25), ("a+b", 3, 0.75),
@@ -31,7 +33,15 @@ def test_a_value_that_is_not_finite_is_an_infinite_difference():
     def fine(arrays, presence):
         return {"p": arrays["x"]}
 
-    assert compare(broken, fine, batches, [("a",)], sizes=(1,))[0].largest == np.inf
+    found = compare(broken, fine, batches, [("a",)], units={"p": 1.0}, sizes=(1,))
+    assert found[0].largest == np.inf
+
+
+def test_a_number_differs_in_units_of_its_spread():
+    ours = {"share": np.array([[0.25]]), "grams": np.array([[70_000.0], [80_000.0]])}
+    theirs = {"share": np.array([[0.5]]), "grams": np.array([[70_000.0], [80_010.0]])}
+    assert largest_gap(ours, theirs, units={"share": 1.0, "grams": 20_000.0}) == 0.25
+    assert largest_gap(ours, theirs, units={"share": 1.0, "grams": 20.0}) == 0.5
 
 
 @pytest.mark.parametrize(
