@@ -14,7 +14,6 @@ from mm_assets.data.progress import show_progress
 from mm_assets.validation.rows import report
 
 if TYPE_CHECKING:
-    from mm_assets.contracts.errors import BadSampleError
     from mm_assets.modalities.base import Modality
 
 FILES = 64  # opened by one task: a task of its own for each would cost more than a small one
@@ -41,36 +40,45 @@ def probe_modality(
     cells = samples[key].dropna()
     parts = _cut(cells, FILES if modality.is_file else CELLS)
 
-    def look(part: pd.Series) -> tuple[pd.DataFrame, dict[int, BadSampleError]]:
+    def look(part: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
         found = modality.probe_many(part.tolist(), folder)
-        kept = part.index.delete(list(found.errors))
+        # The errors themselves would keep the whole part alive through their tracebacks.
         return (
-            pd.DataFrame(dict(found.measured), index=kept),
-            {part.index[place]: error for place, error in found.errors.items()},
+            pd.DataFrame(dict(found.measured), index=part.index.delete(list(found.errors))),
+            pd.DataFrame(
+                [(error.reason, error.detail) for error in found.errors.values()],
+                index=part.index[list(found.errors)],
+                columns=["reason", "detail"],
+                dtype="str",
+            ),
         )
 
-    frames: list[pd.DataFrame] = []
-    errors: dict[int, BadSampleError] = {}
+    measured: list[pd.DataFrame] = []
+    refused: list[pd.DataFrame] = []
     with ThreadPoolExecutor(threads) as pool:
         looked = map_ahead(pool, look, parts, ahead=AHEAD * threads)
-        for frame, bad in show_progress(
+        for good, bad in show_progress(
             looked,
             title=f"probe {key}",
             total=len(cells),
             size=lambda one: len(one[0]) + len(one[1]),
         ):
-            frames += [frame] if len(frame) else []
-            errors |= bad
-    bad_rows = pd.Index(list(errors), dtype=cells.index.dtype)
-    findings = report(
+            measured += [good] if len(good) else []
+            refused += [bad] if len(bad) else []
+    findings = _join(refused, cells, ["reason", "detail"])
+    return _join(measured, cells, ["content"]), report(
         samples,
-        samples.index.isin(bad_rows),
-        pd.Series([error.reason for error in errors.values()], index=bad_rows, dtype="str"),
-        pd.Series([error.detail for error in errors.values()], index=bad_rows, dtype="str"),
+        samples.index.isin(findings.index),
+        findings["reason"],
+        findings["detail"],
         modality=key,
     )
-    nothing = pd.DataFrame({"content": pd.Series(dtype="str")}, index=cells.index[:0])
-    return pd.concat(frames) if frames else nothing, findings
+
+
+def _join(parts: list[pd.DataFrame], cells: pd.Series, columns: list[str]) -> pd.DataFrame:
+    """Put parts below each other; without any, there still are the columns that all have."""
+    nothing = pd.DataFrame(index=cells.index[:0], columns=columns, dtype="str")
+    return pd.concat(parts) if parts else nothing
 
 
 def _cut(cells: pd.Series, size: int) -> Iterator[pd.Series]:

@@ -11,7 +11,7 @@ import logging
 import math
 import numbers
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from string import Template
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,9 @@ def run_suite(
         expectation.copy(update={"meta": {**(expectation.meta or {}), "place": place}})
         for place, expectation in enumerate(expectations)
     ]
-    frame = frame.reset_index(drop=True)  # Great Expectations names rows by their index
+    frame = _name_lists(
+        frame.reset_index(drop=True)
+    )  # Great Expectations names rows by their index
     ids = frame.get(ID) if ids is None else ids.reset_index(drop=True)
     batch = _whole_frame().get_batch(batch_parameters={"dataframe": frame})
     outcome = batch.validate(
@@ -83,6 +85,20 @@ def join_suites(parts: Sequence[SuiteResult], *, description: str = "") -> Suite
     """Make one suite of what was checked on several tables, under the name of the first."""
     results = tuple(result for part in parts for result in part.results)
     return SuiteResult(name=parts[0].name, description=description, results=results)
+
+
+def _name_lists(frame: pd.DataFrame) -> pd.DataFrame:
+    """Write ``16 values`` in place of each list.
+
+    Great Expectations fingerprints the table, and has to pickle it whole where a cell has no hash:
+    40 s for a million lists.
+    """
+
+    def write(cell: object) -> object:
+        return cell if isinstance(cell, Hashable) else f"{len(cell)} values"
+
+    lists = frame.columns[frame.dtypes == object]
+    return frame.assign(**{name: frame[name].map(write) for name in lists})
 
 
 @functools.cache
