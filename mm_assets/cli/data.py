@@ -1,10 +1,17 @@
-"""Commands about data: putting it in place."""
+"""Commands about data: looking at a folder of one's own, and putting data in place."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from mm_assets.sources.folder import Column, Role, Survey
+
+SHOWN_UNSURE = 20  # lines of the closing list
 
 
 class UseCommand(click.Command):
@@ -35,3 +42,143 @@ def use(name: str, data: Path | None, force: bool) -> None:
 
     use_recipe(Path.cwd(), name, data=data, force=force)
     click.echo(f"params.yaml and data/ now hold recipe {name}; next: dvc repro")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--table", metavar="FILE", help="Which table; by default the largest.")
+@click.option(
+    "--as",
+    "given",
+    multiple=True,
+    metavar="COLUMN=ROLE",
+    help="What a column is used for: id, group, split, text, image, audio, features, numeric, "
+    "categorical, binary, multiclass, multilabel, regression or unused.",
+)
+@click.option("--yes", is_flag=True, help="Ask nothing: mark what is unsure and go on.")
+def init(folder: Path, table: str | None, given: tuple[str, ...], yes: bool) -> None:
+    """Look at FOLDER, a table and media of your own, and write a commented params.yaml for it.
+
+    What it is unsure of is asked, or else marked `# UNSURE` in params.yaml. FOLDER is left as it is.
+    """
+    from mm_assets.sources.folder import survey_folder
+    from mm_assets.sources.proposal import write_proposal
+    from mm_assets.sources.recipes import replace_params
+
+    root = Path.cwd()
+    survey = survey_folder(folder, table=table, roles=_read_roles(given))
+    if sys.stdin.isatty() and not yes:
+        survey = _ask(survey, _read_roles(given))
+    text = write_proposal(survey)
+    _require_valid(text, root)
+    replace_params(root, text)
+    _show(survey)
+    _say_next(folder, root)
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace data/ even where DVC has no copy of it.")
+def import_(folder: Path, force: bool) -> None:
+    """Copy FOLDER, a table and its media, into data/ and record it with `dvc add data`."""
+    from mm_assets.sources.recipes import import_folder
+
+    import_folder(Path.cwd(), folder, force=force)
+    click.echo(f"data/ now holds {folder}, and data.dvc its version; next: make run")
+
+
+def _read_roles(given: tuple[str, ...]) -> dict[str, Role]:
+    """Read ``COLUMN=ROLE``.
+
+    Raises:
+        BadParameter: It is not of that form, or there is no such role.
+    """
+    from mm_assets.sources.folder import ROLES
+
+    roles: dict[str, Role] = {}
+    for item in given:
+        column, _, name = item.rpartition("=")
+        role = next((known for known in ROLES if known == name), None)
+        if not column or role is None:
+            raise click.BadParameter(
+                f"--as needs COLUMN=ROLE with a role of {', '.join(ROLES)}; got {item!r}"
+            )
+        roles[column] = role
+    return roles
+
+
+def _ask(survey: Survey, roles: dict[str, Role]) -> Survey:
+    """Ask about each unsure column; an answer may settle or unsettle others."""
+    from mm_assets.sources.columns import quote
+    from mm_assets.sources.folder import ROLES, reconsider
+
+    for note in survey.notes:
+        click.echo(f"note: {note}")
+    while (column := _next_question(survey)) is not None:
+        values = survey.frame[column.name].dropna()
+        click.echo(f"\n{column.name}: {column.reason}")
+        if len(values):
+            click.echo(f"  such as {', '.join(quote(value) for value in values.iloc[:3])}")
+        roles[column.name] = click.prompt(
+            "  use it as", default=column.role, type=click.Choice(ROLES), show_choices=True
+        )
+        survey = reconsider(survey, roles)
+    return survey
+
+
+def _next_question(survey: Survey) -> Column | None:
+    return next(iter(survey.unsure), None)
+
+
+def _require_valid(text: str, root: Path) -> None:
+    """Validate as every stage does, before anything is written.
+
+    Raises:
+        ConfigError: What was written is no project; nothing is left behind.
+    """
+    from ruamel.yaml import YAML
+
+    from mm_assets.contracts.config import parse_config
+    from mm_assets.contracts.workspace import Workspace
+    from mm_assets.stages.project import build_project
+
+    build_project(parse_config(YAML(typ="safe").load(text)), Workspace(root))
+
+
+def _show(survey: Survey) -> None:
+    """Say what was proposed, and apart what needs a look."""
+    rows, columns = survey.frame.shape
+    click.echo(f"{survey.table.name}: {rows} rows, {columns} columns")
+    width = max(len(column.name) for column in survey.columns)
+    for column in survey.columns:
+        click.echo(f"  {column.name:<{width}}  {column.role:<11}  {column.reason}")
+    unsure = [
+        *(["several tables"] if survey.others else []),
+        *survey.notes,
+        *(f"{column.name} as {column.role}" for column in survey.unsure),
+    ]
+    if unsure:
+        click.echo("\nlook at these, marked `# UNSURE` in params.yaml:")
+        for line in unsure[:SHOWN_UNSURE]:
+            click.echo(f"  {line}")
+        if len(unsure) > SHOWN_UNSURE:
+            click.echo(f"  and {len(unsure) - SHOWN_UNSURE} more")
+
+
+def _say_next(folder: Path, root: Path) -> None:
+    inside = folder.resolve() == (root / "data").resolve()
+    record = (
+        ("dvc add data", "record its version")
+        if inside
+        else (f"mm import {folder}", "copy it into data/ and record its version")
+    )
+    steps = [
+        ("params.yaml", "is written: read it, and change what you know better"),
+        (f"mm check {folder}", "validate the folder where it lies"),
+        record,
+        ("make run", "the whole pipeline"),
+    ]
+    width = max(len(command) for command, _ in steps)
+    click.echo("\nnext:")
+    for command, what in steps:
+        click.echo(f"  {command:<{width}}  {what}")

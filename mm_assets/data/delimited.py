@@ -118,6 +118,11 @@ def guess_encoding(path: Path) -> str | None:
     return found[0] if found else None
 
 
+def read_first_line(path: Path, encoding: str) -> str:
+    """Give the first line that is not blank, an empty text where there is none."""
+    return next((line.strip("\r\n") for line in decode_lines(path, encoding) if line.strip()), "")
+
+
 def guess_delimiter(header: str, *, given: str) -> str | None:
     """Find the character that cuts a header in most parts, where the given one does not cut it."""
     counts = {other: header.count(other) for other in DELIMITERS if other != given}

@@ -6,10 +6,11 @@ target. A missing modality is a null, never a made-up value.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from mm_assets.data.delimited import DEFAULT_DELIMITERS, decode_lines, read_deli
 
 if TYPE_CHECKING:
     import pandas as pd
+    from openpyxl import Workbook
 
     from mm_assets.contracts.config import Split
 
@@ -181,13 +183,22 @@ def _read_json_lines(path: Path, encoding: str) -> dict[str, list[object]]:
     return columns
 
 
-def _read_workbook(path: Path, sheet: str | None) -> dict[str, list[object]]:
-    """Read one sheet of a workbook, formulas as the values that were saved with them.
-
-    Rows and columns at the end that hold nothing are formatting, and left out.
+def list_sheets(path: Path) -> list[str]:
+    """Name the sheets of a workbook, in their order.
 
     Raises:
-        SourceError: It is no workbook, has no such sheet, or the sheet is empty.
+        SourceError: It is no workbook.
+    """
+    with _open_workbook(path) as book:
+        return list(book.sheetnames)
+
+
+@contextlib.contextmanager
+def _open_workbook(path: Path) -> Iterator[Workbook]:
+    """Open a workbook for reading, formulas as the values that were saved with them.
+
+    Raises:
+        SourceError: It is no workbook, or is damaged where it is read.
     """
     import warnings
     import zipfile
@@ -199,26 +210,38 @@ def _read_workbook(path: Path, sheet: str | None) -> dict[str, list[object]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of openpyxl on formatting it drops
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            if sheet is not None and sheet not in book.sheetnames:
-                raise SourceError(
-                    f"sample table {path.name} has no sheet {sheet!r}; set `data.sheet` in "
-                    f"params.yaml to one of: {', '.join(book.sheetnames)}"
-                )
-            page = book[sheet or book.sheetnames[0]]
-            page.reset_dimensions()  # some programs write wrong ones
-            rows = [
-                row for row in page.iter_rows(values_only=True) if any(v is not None for v in row)
-            ]
+            yield book
             book.close()
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, ParseError) as error:
         raise SourceError(
             f"sample table {path.name} cannot be read as an Excel workbook: {error}; save it anew "
             "as .xlsx, without a password"
         ) from None
+
+
+def _read_workbook(path: Path, sheet: str | None) -> dict[str, list[object]]:
+    """Read one sheet of a workbook.
+
+    Rows and columns at the end that hold nothing are formatting, and left out.
+
+    Raises:
+        SourceError: It is no workbook, has no such sheet, or the sheet is empty.
+    """
+    with _open_workbook(path) as book:
+        titles = book.sheetnames
+        title = titles[0] if sheet is None else sheet
+        if title not in titles:
+            raise SourceError(
+                f"sample table {path.name} has no sheet {title!r}; set `data.sheet` in params.yaml "
+                f"to one of: {', '.join(titles)}"
+            )
+        page = book[title]
+        page.reset_dimensions()  # some programs write wrong ones
+        rows = [row for row in page.iter_rows(values_only=True) if any(v is not None for v in row)]
     if not rows:
         raise SourceError(
-            f"sample table {path.name} is empty: sheet {page.title!r} has no cell; there are sheets "
-            f"{', '.join(book.sheetnames)}, choose with `data.sheet` in params.yaml"
+            f"sample table {path.name} is empty: sheet {title!r} has no cell; there are sheets "
+            f"{', '.join(titles)}, choose with `data.sheet` in params.yaml"
         )
     width = max(at for row in rows for at, value in enumerate(row, start=1) if value is not None)
     header, *body = [(*row, *[None] * (width - len(row)))[:width] for row in rows]

@@ -1,23 +1,17 @@
-"""Putting a recipe in place: `params.yaml`, the data it describes, and the data's version."""
+"""Putting data in place: a recipe with what it describes, or a folder of one's own."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-
-from ruamel.yaml import YAML
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.data.atomic import atomic_file, atomic_folder, write_text
+from mm_assets.data.atomic import write_text
 from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
+from mm_assets.sources.raw_data import copy_folder, record_data, replace_data
 from mm_assets.sources.sample import generate_sample
-
-SAMPLE_REMOTE = "sample"  # in .dvc/config: a folder of the repository
 
 
 def list_recipes(root: Path) -> dict[str, str]:
@@ -55,35 +49,51 @@ def use_recipe(root: Path, name: str, *, data: Path | None = None, force: bool =
     workspace = Workspace(root)
     _require_source(name, data, workspace.data)
     if name == "sample" or data is not None:
-        if not force:
-            _require_saved(workspace)
-        with atomic_folder(workspace.data) as folder:
-            _fill(name, data, folder)
-    _keep_params(workspace.params, recipe.parent)
-    write_text(workspace.params, recipe.read_text(encoding="utf-8"))
-    _run_dvc(root, "add", "data")
-    bind_remote(root)
+        replace_data(workspace, lambda folder: _fill(name, data, folder), force=force)
+    replace_params(root, recipe.read_text(encoding="utf-8"))
+    record_data(root)
 
 
-def bind_remote(root: Path) -> None:
-    """Make `data.dvc` name the sample's remote if that holds this version of the data, else none.
+def import_folder(root: Path, folder: Path, *, force: bool = False) -> None:
+    """Copy a folder into `data/`, and record the data's version with DVC.
 
-    So a clone pulls the sample from the repository itself, and a push of other data goes to the
-    user's own remote.
+    Args:
+        root: The project's root; its `params.yaml` names a table of the folder.
+        folder: A sample table and its media.
+        force: Replace `data/` even where DVC has no copy of it.
+
+    Raises:
+        SourceError: No such folder, it has no such table, it is `data/` itself or holds the
+            project, `data/` holds what would be lost, or DVC failed.
+        ConfigError: `params.yaml` is absent or wrong.
+        DiskError: The disk has too little room.
     """
-    path = root / "data.dvc"
-    yaml = YAML()
-    pointer = yaml.load(path.read_text(encoding="utf-8"))
-    (out,) = pointer["outs"]
-    stored = root / ".dvc" / SAMPLE_REMOTE / "files" / "md5" / out["md5"][:2] / out["md5"][2:]
-    if stored.is_file() == (out.get("remote") == SAMPLE_REMOTE):
-        return
-    if stored.is_file():
-        out["remote"] = SAMPLE_REMOTE
-    else:
-        out.pop("remote")
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yaml.dump(pointer, file)
+    workspace = Workspace(root)
+    table = read_config(workspace.params).data.table
+    if not folder.is_dir():
+        raise SourceError(f"FOLDER must be a folder that exists, got {folder}")
+    if not (folder / table).is_file():
+        raise SourceError(
+            f"`data.table` in params.yaml is {table}, and {folder} has no such file; run `mm init "
+            f"{folder}` first, or set `data.table`"
+        )
+    inside = folder.resolve()
+    if inside.is_relative_to(workspace.data.resolve()):
+        raise SourceError(f"{folder} lies in data/ already; record its version with `dvc add data`")
+    if workspace.data.resolve().is_relative_to(inside):
+        raise SourceError(
+            f"{folder} holds this project, which cannot be copied into its own data/; move the "
+            "table and its media into a folder of their own"
+        )
+    replace_data(workspace, lambda target: copy_folder(folder, target), force=force)
+    record_data(root)
+
+
+def replace_params(root: Path, text: str) -> None:
+    """Write `params.yaml`; one that is no recipe as it came is kept as `params.yaml.bak`."""
+    workspace = Workspace(root)
+    _keep_params(workspace.params, root / "recipes")
+    write_text(workspace.params, text)
 
 
 def _keep_params(params: Path, recipes: Path) -> None:
@@ -113,22 +123,6 @@ def _require_source(name: str, data: Path | None, present: Path) -> None:
         raise SourceError(f"--data must be a folder that exists, got {data}")
 
 
-def _require_saved(workspace: Workspace) -> None:
-    """Refuse to replace data that nobody could bring back.
-
-    Raises:
-        SourceError: `data/` holds something that DVC's cache does not have.
-    """
-    if not workspace.data.is_dir() or not any(workspace.data.iterdir()):
-        return
-    pointer = workspace.root / "data.dvc"
-    if not pointer.is_file() or _run_dvc(workspace.root, "status", "--json", "data.dvc") != "{}":
-        raise SourceError(
-            f"{workspace.data} holds files that DVC has no copy of, and they would be replaced; "
-            "keep them with `dvc add data`, move them away, or give --force to lose them"
-        )
-
-
 def _fill(name: str, data: Path | None, folder: Path) -> None:
     """Fill an empty data folder from the recipe's source."""
     if data is None:
@@ -136,17 +130,4 @@ def _fill(name: str, data: Path | None, folder: Path) -> None:
     elif name == "cmu_mosi":
         read_cmu_mosi(data, folder)
     else:
-        shutil.copytree(data, folder, dirs_exist_ok=True)
-
-
-def _run_dvc(root: Path, *arguments: str) -> str:
-    """Run `dvc` as a person would, and give what it printed.
-
-    Raises:
-        SourceError: It failed; says what it said.
-    """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SourceError(f"`dvc {' '.join(arguments)}` failed in {root}: {done.stderr.strip()}")
-    return done.stdout.strip()
+        copy_folder(data, folder)

@@ -80,9 +80,9 @@ def check_table(
             )
     parts = [run_suite(NAME, frame, expectations)]
     for key, modality in modalities.items():
-        column = config.modalities[key].column
-        if modality.is_file and column in frame.columns:
-            parts.append(_check_folders(frame[column].dropna(), folder))
+        paths = config.modalities[key].column
+        if modality.is_file and paths in frame.columns:
+            parts.append(_check_folders(frame[paths].dropna(), folder))
     return join_suites(
         parts,
         description="The sample table has rows and every column that params.yaml names, and media "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from mm_assets.data.progress import show_progress
 from mm_assets.sources.sample.answer import TARGETS, tabulate_bounds
 from mm_assets.sources.sample.broken import FAULTS, PREFIX, Row
 from mm_assets.sources.sample.photo import take_photo, write_photo
-from mm_assets.sources.sample.text import Writer, draw_writer, write_message
+from mm_assets.sources.sample.text import ENGLISH, Language, Writer, draw_writer, write_message
+from mm_assets.sources.sample.text_zh import CHINESE
 from mm_assets.sources.sample.voice import Speaker, draw_speaker, speak, write_voice
 
 CARD_VERSION = 1
+LANGUAGES = {"en": ENGLISH, "zh": CHINESE}
 COLUMNS = ("id", "customer", "message", "voice", "photo", "sentiment", "intent")
 CELLS = ("message", "photo", "voice")
 
@@ -39,6 +42,7 @@ def generate_sample(
     broken: bool = True,
     missing: float = 0.04,
     first_customer: int = 0,
+    language: Literal["en", "zh"] = "en",
 ) -> None:
     """Write customers' messages to a service desk: `samples.csv`, `card.json` and the media.
 
@@ -53,6 +57,8 @@ def generate_sample(
         broken: Whether to add the rows of `FAULTS`.
         missing: Probability that a modality is missing from a good row; one always stays.
         first_customer: Number of the first customer.
+        language: What they write in, by its ISO 639-1 code; labels, photos and what is heard in
+            the voices are the same in each.
 
     Raises:
         SourceError: The folder holds something already.
@@ -61,7 +67,8 @@ def generate_sample(
         raise SourceError(f"the sample needs an empty folder, but {folder} holds files; empty it")
     for medium in ("photo", "voice"):
         (folder / medium).mkdir(parents=True)
-    people = [draw_customer(seed, first_customer + k) for k in range(customers)]
+    wording = LANGUAGES[language]
+    people = [draw_customer(seed, first_customer + k, wording) for k in range(customers)]
     table: list[Row] = []
     for k in show_progress(range(rows), title="sample", total=rows):
         person = people[k % customers]
@@ -75,13 +82,13 @@ def generate_sample(
         table += spoiled
         reasons |= {str(r["id"]): fault.reason for r in spoiled if str(r["id"]).startswith(PREFIX)}
     write_table(folder / "samples.csv", table)
-    write_json(folder / "card.json", describe(reasons))
+    write_json(folder / "card.json", describe(reasons, title=wording.title))
 
 
-def draw_customer(seed: int, number: int) -> Customer:
+def draw_customer(seed: int, number: int, language: Language = ENGLISH) -> Customer:
     """Draw one person's habits; the same number is the same person in every sample of a seed."""
     rng = np.random.default_rng([seed, number])
-    return Customer(f"c{number:04d}", draw_writer(rng), draw_speaker(rng))
+    return Customer(f"c{number:04d}", draw_writer(rng, language), draw_speaker(rng))
 
 
 def write_row(id_: str, customer: Customer, folder: Path, rng: np.random.Generator) -> Row:
@@ -128,11 +135,11 @@ def write_table(path: Path, rows: list[Row]) -> None:
     pa.csv.write_csv(table, path)  # quotes every text, so that null and empty differ
 
 
-def describe(reasons: dict[str, str]) -> dict[str, object]:
+def describe(reasons: dict[str, str], *, title: str) -> dict[str, object]:
     """Make the data's card: what it is, how well it can be predicted, which rows are broken."""
     return {
         "schema_version": CARD_VERSION,
-        "title": "Messages to a service desk (generated sample)",
+        "title": title,
         "description": (
             "Made-up customers write, speak and send a photo. Each modality shows the true class "
             "through a noisy channel of known reliability, so the best accuracy that any model "

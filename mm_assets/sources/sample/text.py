@@ -122,6 +122,37 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
+class Language:
+    """How messages are worded and written down.
+
+    Attributes:
+        clauses: Per class (of intent and of sentiment) the clauses that show it, with `{slots}`.
+        words: Per slot its fillings; beside them there are `{number}` and `{amount}`.
+        full_stop: Ends a sentence.
+        gap: Stands between two sentences.
+        mistypable: Where a typing error happens: in a run of letters that matches.
+        title: Of the sample, for its card.
+    """
+
+    clauses: Mapping[str, tuple[str, ...]]
+    words: Mapping[str, tuple[str, ...]]
+    full_stop: str
+    gap: str
+    mistypable: re.Pattern[str]
+    title: str
+
+
+ENGLISH = Language(
+    clauses=INTENTS | SENTIMENTS,
+    words=WORDS,
+    full_stop=".",
+    gap=" ",
+    mistypable=re.compile(r"[a-z]{6,}"),
+    title="Messages to a service desk (generated sample)",
+)
+
+
+@dataclass(frozen=True)
 class Writer:
     """One customer's habits.
 
@@ -132,6 +163,7 @@ class Writer:
         closing: How each ends; may be empty.
         lowercase: Whether they write without capitals.
         typo_rate: Probability of one typing error in a message.
+        language: What they write in.
     """
 
     words: Mapping[str, tuple[str, ...]]
@@ -140,18 +172,20 @@ class Writer:
     closing: str
     lowercase: bool
     typo_rate: float
+    language: Language = ENGLISH
 
 
-def draw_writer(rng: np.random.Generator) -> Writer:
+def draw_writer(rng: np.random.Generator, language: Language = ENGLISH) -> Writer:
     """Draw a customer's writing habits."""
-    words = _halve(WORDS, rng)
+    words = _halve(language.words, rng)
     return Writer(
         words=words,
-        sentences=_halve(INTENTS | SENTIMENTS, rng),
+        sentences=_halve(language.clauses, rng),
         greeting=words["greeting"][0],
         closing=words["closing"][0],
         lowercase=bool(rng.random() < 0.25),
         typo_rate=float(rng.choice([0.0, 0.1, 0.4])),
+        language=language,
     )
 
 
@@ -159,10 +193,13 @@ def write_message(writer: Writer, intent: str, sentiment: str, rng: np.random.Ge
     """Word a message that plainly shows an intent and a sentiment, as this customer would."""
     before, after = rng.choice(writer.sentences[sentiment], 2, replace=False)
     wish = rng.choice(writer.sentences[intent])
-    sentences = [_end(_fill(str(s), writer, rng)) for s in (before, wish, after)]
-    message = " ".join(part for part in [writer.greeting, *sentences, writer.closing] if part)
+    language = writer.language
+    filled = [_fill(str(s), writer, rng) for s in (before, wish, after)]
+    sentences = [sentence[0].upper() + sentence[1:] + language.full_stop for sentence in filled]
+    parts = [writer.greeting, *sentences, writer.closing]
+    message = language.gap.join(part for part in parts if part)
     if rng.random() < writer.typo_rate:
-        message = _mistype(message, rng)
+        message = _mistype(message, language.mistypable, rng)
     return message.lower() if writer.lowercase else message
 
 
@@ -189,14 +226,9 @@ def _fill(template: str, writer: Writer, rng: np.random.Generator) -> str:
     return SLOT.sub(choose, template)
 
 
-def _end(sentence: str) -> str:
-    """Raise the first letter, leave the others (names keep theirs) and add a full stop."""
-    return sentence[0].upper() + sentence[1:] + "."
-
-
-def _mistype(message: str, rng: np.random.Generator) -> str:
-    """Swap two neighbouring letters inside one word of six letters or more."""
-    words = [word.span() for word in re.finditer(r"[a-z]{6,}", message)]
+def _mistype(message: str, mistypable: re.Pattern[str], rng: np.random.Generator) -> str:
+    """Swap two neighbouring letters inside one run of six letters or more."""
+    words = [word.span() for word in mistypable.finditer(message)]
     start, stop = words[rng.integers(len(words))]
     at = int(rng.integers(start + 1, stop - 2))
     return message[:at] + message[at + 1] + message[at] + message[at + 2 :]

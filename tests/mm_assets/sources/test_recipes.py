@@ -10,7 +10,8 @@ from mm_assets.cli.main import mm
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import ConfigError, SourceError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.sources.recipes import bind_remote, list_recipes, use_recipe
+from mm_assets.sources.raw_data import bind_remote
+from mm_assets.sources.recipes import import_folder, list_recipes, replace_params, use_recipe
 from mm_assets.stages.project import build_project
 
 ROOT = Path(__file__).parents[3]
@@ -193,5 +194,5 @@ def test_help_lists_the_recipes(project, monkeypatch):
 @pytest.mark.slow
 def test_the_command_says_what_to_type_next(project, clinic, monkeypatch):
     monkeypatch.chdir(project)
-    shown = CliRunner().invoke(mm, ["use", "clinic", "--data", str(clinic)]).output
+    shown = CliRunner().invoke(mm, ["use", "clinic", "--data", str(clinic)]).stdout
     assert shown == "params.yaml and data/ now hold recipe clinic; next: dvc repro\n"
