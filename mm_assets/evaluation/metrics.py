@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.targets.base import Target
@@ -21,7 +21,7 @@ CHUNK = 4_000_000  # weights drawn at once, to bound memory at a million groups
 
 def score_with_intervals(
     target: Target,
-    tallies: Int[np.ndarray, "row tally"],
+    tallies: Shaped[np.ndarray, "row tally"],
     groups: Shaped[np.ndarray, " row"],
     *,
     resamples: int,
@@ -58,8 +58,8 @@ def score_with_intervals(
 
 def compare_paired(
     target: Target,
-    first: Int[np.ndarray, "row tally"],
-    second: Int[np.ndarray, "row tally"],
+    first: Shaped[np.ndarray, "row tally"],
+    second: Shaped[np.ndarray, "row tally"],
     groups: Shaped[np.ndarray, " row"],
     *,
     resamples: int,
@@ -136,7 +136,7 @@ def resample_groups(
 ) -> Iterator[np.ndarray]:
     """Draw as many groups as there are, with replacement; yields sums of tallies, in chunks."""
     rng, count = np.random.default_rng(seed), len(totals)
-    for size in _chunks(resamples, count):
+    for size in split_resamples(resamples, count):
         yield rng.multinomial(count, np.full(count, 1 / count), size=size) @ totals
 
 
@@ -146,15 +146,17 @@ def take_interval(drawn: Sequence[float], confidence: float) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _swap(pairs: Int[np.ndarray, "group both"], resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Exchange the two models' tallies in random groups; yields sums of tallies, in chunks."""
-    rng, other = np.random.default_rng(seed), np.roll(pairs, pairs.shape[1] // 2, axis=1)
-    for size in _chunks(resamples, len(pairs)):
-        yield pairs.sum(axis=0) + rng.integers(0, 2, size=(size, len(pairs))) @ (other - pairs)
-
-
-def _chunks(resamples: int, groups: int) -> Iterator[int]:
+def split_resamples(resamples: int, groups: int) -> Iterator[int]:
     """Split a number of resamples into sizes that keep memory bounded."""
     size = max(1, CHUNK // groups)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
+
+
+def _swap(
+    pairs: Shaped[np.ndarray, "group both"], resamples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Exchange the two models' tallies in random groups; yields sums of tallies, in chunks."""
+    rng, other = np.random.default_rng(seed), np.roll(pairs, pairs.shape[1] // 2, axis=1)
+    for size in split_resamples(resamples, len(pairs)):
+        yield pairs.sum(axis=0) + rng.integers(0, 2, size=(size, len(pairs))) @ (other - pairs)

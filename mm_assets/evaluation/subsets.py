@@ -23,13 +23,13 @@ class Answers:
 
     Attributes:
         rows: Their numbers among all test rows, ascending; only rows with a known label.
-        probabilities: Calibrated, (row, output).
+        probabilities: Of `Target.probabilities`, calibrated, (row, column).
         tallies: Of `Target.tally`, (row, tally).
     """
 
     rows: Int[np.ndarray, " row"]
-    probabilities: Float[np.ndarray, "row output"]
-    tallies: Int[np.ndarray, "row tally"]
+    probabilities: Float[np.ndarray, "row column"]
+    tallies: Shaped[np.ndarray, "row tally"]
 
 
 def answer_rows(

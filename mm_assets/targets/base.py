@@ -146,7 +146,7 @@ class Target(ABC):
     def fit_thresholds(
         self,
         labels: Shaped[np.ndarray, " row *label"],
-        probabilities: Float[np.ndarray, "row output"],
+        probabilities: Float[np.ndarray, "row column"],
     ) -> None:
         """Settle from validation rows where an answer tips over, for a kind that has thresholds.
 

@@ -165,7 +165,7 @@ class Multilabel(Target):
     def fit_thresholds(
         self,
         labels: Shaped[np.ndarray, "row label"],
-        probabilities: Float[np.ndarray, "row output"],
+        probabilities: Float[np.ndarray, "row column"],
     ) -> None:
         """Choose for each label the threshold of highest F1; 0.5 for one that no row has.
 

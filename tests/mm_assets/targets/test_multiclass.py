@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from mm_assets.contracts.config import TargetConfig
-from mm_assets.contracts.errors import DataContractError, TrainingError
-from mm_assets.targets.base import find_target
+from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
+from mm_assets.targets.base import load_target
 from mm_assets.targets.multiclass import Multiclass
 
 COLOURS = Multiclass(("red", "green", "blue"))
@@ -107,6 +107,24 @@ def test_many_resamples_are_scored_at_once_as_one_by_one():
             assert together[name][place] == pytest.approx(value[0])
 
 
-def test_its_state_rebuilds_it():
-    again = find_target("multiclass").from_state(COLOURS.state())
-    assert again.classes == COLOURS.classes
+def test_recalls_are_sklearns_and_nan_without_a_row():
+    true, predicted = np.array([0, 0, 0, 1]), np.array([0, 2, 0, 0])
+    found = COLOURS.class_recalls(COLOURS.tally(true, one_hot(predicted)).sum(axis=0)[None])
+    expected = reference.recall_score(
+        true, predicted, labels=[0, 1, 2], average=None, zero_division=np.nan
+    )
+    np.testing.assert_allclose([found[name][0] for name in COLOURS.classes], expected)
+
+
+def test_a_claim_is_the_top_probability_and_surprises_where_it_is_wrong():
+    labels, shares = np.array([0, 2]), np.array([[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]])
+    confidence, correct = COLOURS.confidences(labels, shares)
+    assert (confidence.tolist(), correct.tolist()) == ([0.5, 0.7], [True, False])
+    assert COLOURS.surprise(labels, shares).tolist() == [0.0, 0.7]
+
+
+@pytest.mark.parametrize("classes", [["a"], ["a", "a"], []])
+def test_classes_that_are_not_several_names_are_refused_before_any_work(classes):
+    config = TargetConfig(kind="multiclass", column="x", classes=classes)
+    with pytest.raises(ConfigError, match=r"`targets\.t\.classes` must be at least 2 different"):
+        load_target(config, where="targets.t")

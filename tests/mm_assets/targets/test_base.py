@@ -1,0 +1,176 @@
+"""What holds for every kind of target."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mm_assets.contracts.config import TargetConfig
+from mm_assets.contracts.errors import ConfigError
+from mm_assets.targets.base import find_target, list_kinds, load_target
+
+# Raw cells of each kind, with a null among them; every class occurs.
+RAW = {
+    "binary": ["no", "yes", None, "yes", "no", "yes"],
+    "multiclass": ["red", "green", None, "blue", "red", "red"],
+    "multilabel": ["a|b", "[]", None, "b", '["c", "a"]', "c"],
+    "regression": ["1.5", "-2", None, "1e3", "7", "7"],
+}
+
+
+def read(kind, raw=None):
+    config = TargetConfig(kind=kind, column="x")
+    labels, illegal = find_target(kind).read_labels(pd.Series(raw or RAW[kind]), config)
+    assert illegal.empty
+    return labels
+
+
+def fit(kind):
+    labels = read(kind)
+    target = find_target(kind).fit(labels, TargetConfig(kind=kind, column="x"), where="x")
+    return target, target.encode(labels, where="x")
+
+
+def draw_logits(target, rows, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    width = target.head(4).out_features
+    return torch.randn(rows, width, generator=generator)
+
+
+def test_the_list_of_kinds_is_the_files():
+    assert list_kinds() == sorted(RAW)
+
+
+@pytest.mark.parametrize("kind", RAW)
+class TestEveryKind:
+    def test_null_stays_null_and_is_not_known(self, kind):
+        target, encoded = fit(kind)
+        assert read(kind).isna().tolist() == [False, False, True, False, False, False]
+        assert target.is_known(encoded).tolist() == [True, True, False, True, True, True]
+
+    def test_kept_labels_survive_a_parquet_file(self, kind, tmp_path):
+        labels = read(kind).rename("x")
+        labels.to_frame().to_parquet(tmp_path / "x.parquet")
+        again = pd.read_parquet(tmp_path / "x.parquet")["x"]
+        target, encoded = fit(kind)
+        np.testing.assert_array_equal(target.encode(again, where="x"), encoded)
+
+    def test_a_column_of_nulls_has_no_known_label(self, kind):
+        target, _ = fit(kind)
+        labels = find_target(kind).read_labels(
+            pd.Series([None, None]), TargetConfig(kind=kind, column="x")
+        )[0]
+        assert not target.is_known(target.encode(labels, where="x")).any()
+        assert target.outline(labels).empty
+
+    def test_a_null_gives_the_loss_of_leaving_the_row_out(self, kind):
+        target, encoded = fit(kind)
+        logits, labels = draw_logits(target, 6), torch.tensor(encoded)
+        known = torch.tensor(target.is_known(encoded))
+        whole, part = target.loss(logits, labels), target.loss(logits[known], labels[known])
+        torch.testing.assert_close(whole, part)
+
+    def test_nulls_alone_give_no_loss_and_no_gradient(self, kind):
+        target, encoded = fit(kind)
+        logits = draw_logits(target, 2).requires_grad_()
+        loss = target.loss(logits, torch.tensor(encoded[[2, 2]]))
+        loss.backward()
+        assert loss == 0
+        assert logits.grad.abs().max() == 0
+
+    def test_a_null_leaves_the_gradients_of_the_other_rows_finite(self, kind):
+        target, encoded = fit(kind)
+        logits = draw_logits(target, 6).requires_grad_()
+        target.loss(logits, torch.tensor(encoded)).backward()
+        assert logits.grad.isfinite().all()
+        assert logits.grad[2].abs().max() == 0
+
+    def test_no_constant_has_less_loss_than_the_one_given(self, kind):
+        target, encoded = fit(kind)
+        best = torch.from_numpy(target.constant_logits(encoded))
+
+        def blind(logits):
+            return target.loss(logits.expand(6, -1), torch.tensor(encoded)).item()
+
+        for seed in range(20):
+            step = 0.3 * draw_logits(target, 1, seed)[0]
+            assert blind(best + step) >= blind(best) - 1e-6
+
+    def test_no_constant_answer_has_a_better_headline_than_the_one_given(self, kind):
+        target, encoded = fit(kind)
+        labels = encoded[target.is_known(encoded)]
+
+        def score(answer):
+            tally = target.tally(labels, np.tile(answer, (len(labels), 1))).sum(axis=0)
+            return target.metrics(tally[None])[target.headline][0]
+
+        best = score(target.constant(encoded))
+        for seed in range(20):
+            other = target.probabilities(draw_logits(target, 1, seed))[0].numpy()
+            assert score(other) <= best + 1e-12
+
+    def test_its_state_as_json_rebuilds_it(self, kind):
+        target, encoded = fit(kind)
+        again = find_target(kind).from_state({"name": "x", "kind": kind, **target.state()})
+        logits = draw_logits(target, 6)
+        assert again.state() == target.state()
+        assert again.classes == target.classes
+        torch.testing.assert_close(again.probabilities(logits), target.probabilities(logits))
+        np.testing.assert_array_equal(again.encode(read(kind), where="x"), encoded)
+
+    def test_answers_are_written_as_labels_are_kept(self, kind):
+        target, _ = fit(kind)
+        answers = target.answer(target.probabilities(draw_logits(target, 6)).numpy())
+        labels, illegal = target.read_labels(
+            pd.Series(answers), TargetConfig(kind=kind, column="x")
+        )
+        assert illegal.empty
+        assert target.is_known(target.encode(labels, where="x")).all()
+
+    def test_a_right_answer_is_no_surprise_and_a_wrong_one_is(self, kind):
+        target, encoded = fit(kind)
+        labels = encoded[target.is_known(encoded)]
+        answers = target.probabilities(draw_logits(target, len(labels))).numpy()
+        surprise = target.surprise(labels, answers)
+        if target.has_classes:
+            _, correct = target.confidences(labels, answers)
+            right = correct.reshape(len(labels), -1).all(axis=1)
+            assert not right.all()
+            assert (surprise > 0).tolist() == (~right).tolist()
+        else:
+            assert (surprise > 0).all()
+            assert target.surprise(labels, labels[:, None]).max() == 0
+
+    def test_lines_for_a_person_come_from_the_json(self, kind):
+        target, _ = fit(kind)
+        answer = target.as_json(target.probabilities(draw_logits(target, 1)).numpy()[0])
+        lines = target.as_lines(answer)
+        assert len(lines) == max(len(target.classes), 1)
+        assert {line.split()[0] for line in lines} >= set(target.classes)
+
+    def test_an_unknown_option_is_refused_with_its_place(self, kind):
+        config = TargetConfig(kind=kind, column="x", options={"colour": 1})
+        with pytest.raises(ConfigError, match=r"`targets\.x\.options\.colour` is not a known key"):
+            load_target(config, where="targets.x")
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are():
+    with pytest.raises(
+        ConfigError,
+        match=r"`targets\.x\.kind` must be one of binary, multiclass, multilabel, regression, got "
+        r"'ranking'",
+    ):
+        load_target(TargetConfig(kind="ranking", column="x"), where="targets.x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "expected"),
+    [
+        ("multiclass", ["a", "b", "c", None], ["a", "b", None, None]),
+        ("multilabel", ["a", "b|a", "c|a", "c"], ['["a"]', '["a", "b"]', '["a"]', "[]"]),
+        ("regression", ["1", "2", "3", None], [1, 2, 3, None]),
+    ],
+)
+def test_what_no_training_row_has_is_forgotten(kind, raw, expected):
+    labels = find_target(kind).forget_unseen(read(kind, raw), np.array([True, True, False, False]))
+    assert [None if pd.isna(label) else label for label in labels] == expected
