@@ -9,9 +9,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one project. `artifacts/` is DVC's; `.mm/` is memory that DVC never deletes."""
+    """The folders of one project. `artifacts/` is DVC's; `.mm/` is memory that DVC never deletes.
+
+    Attributes:
+        root: Where `params.yaml` lies.
+        data_folder: Raw data that lies elsewhere than in `data/`.
+        artifacts_folder: Where outs go instead of `artifacts/`.
+    """
 
     root: Path
+    data_folder: Path | None = None
+    artifacts_folder: Path | None = None
 
     @property
     def params(self) -> Path:
@@ -21,12 +29,12 @@ class Workspace:
     @property
     def data(self) -> Path:
         """Raw data: the sample table and its media."""
-        return self.root / "data"
+        return self.data_folder or self.root / "data"
 
     @property
     def artifacts(self) -> Path:
         """Every stage's outs."""
-        return self.root / "artifacts"
+        return self.artifacts_folder or self.root / "artifacts"
 
     @property
     def validated(self) -> Path:
@@ -66,9 +74,18 @@ class Workspace:
         """A stage's report; `stage` is `validate` or, for one of several, `embed@text`."""
         return self.artifacts / "reports" / f"{stage.replace('@', '/')}.json"
 
+    def page(self, stage: str) -> Path:
+        """The same for a person: checks, the rows they are about, and what to do."""
+        return self.artifacts / "pages" / f"{stage.replace('@', '/')}.html"
+
     def log(self, stage: str) -> Path:
         """A stage's timings, which differ between equal runs and so lie outside its outs."""
         return self.artifacts / "logs" / f"{stage.replace('@', '/')}.json"
+
+    @property
+    def check(self) -> Path:
+        """What `mm check` wrote: the outs of `validate` for data that is only looked at."""
+        return self.root / ".mm" / "check"
 
     def lock(self, stage: str) -> Path:
         """The file that one running stage holds."""

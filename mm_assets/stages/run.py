@@ -16,11 +16,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import StageError, SuiteFailedError
 from mm_assets.contracts.report import StageReport, summarize_failures
-from mm_assets.data.atomic import UNFINISHED, write_json
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.data.atomic import UNFINISHED, write_json, write_text
 from mm_assets.data.lock import hold_lock
-from mm_assets.stages.project import Project, load_project
+from mm_assets.stages.project import Project, build_project, load_project
 
 STAGES = ("validate", "augment", "embed", "train", "evaluate", "export", "card")
 
@@ -91,11 +93,48 @@ def _run_alone(project: Project, name: str, key: str | None) -> StageReport:
             f"stage {full_name} read inputs that changed while it ran ({', '.join(moved[:5])}); its "
             "result would belong to neither version, so it is not recorded; run it again"
         )
-    write_json(project.workspace.report(full_name), report.model_dump(mode="json"))
+    write_report(project, report)
     write_json(project.workspace.log(full_name), {"stage": full_name, "elapsed_s": elapsed_s})
     if report.blocks:
         raise SuiteFailedError(summarize_failures(report))
     return report
+
+
+def check_data(root: Path, folder: Path | None = None) -> tuple[StageReport, Project]:
+    """Run `validate` alone, beside the pipeline: its outs go to `.mm/check/`.
+
+    Args:
+        root: The project's root, where `params.yaml` lies.
+        folder: The data, where it lies; by default `data/`.
+
+    Returns:
+        The report, which is written like a stage's with its page, and the project whose workspace
+        says where. A suite that failed raises nothing.
+
+    Raises:
+        ConfigError: `params.yaml` is wrong; nothing was done.
+        SourceError: The table is absent or unreadable.
+        StageError: Another check is running.
+    """
+    from mm_assets.stages.validate import validate
+
+    at = Workspace(root)
+    workspace = Workspace(root, data_folder=folder and folder.resolve(), artifacts_folder=at.check)
+    project = build_project(read_config(workspace.params), workspace)
+    with hold_lock(workspace.lock("check"), what="mm check"):
+        _set_threads(project)
+        report = validate(project)
+        write_report(project, report)
+        write_json(workspace.check / "source.json", {"data": str(workspace.data.resolve())})
+    return report, project
+
+
+def write_report(project: Project, report: StageReport) -> None:
+    """Write a stage's report for machines and, beside it, its page."""
+    from mm_assets.stages.page import make_page
+
+    write_json(project.workspace.report(report.stage), report.model_dump(mode="json"))
+    write_text(project.workspace.page(report.stage), make_page(project, report))
 
 
 def read_declared(root: Path, name: str, key: str | None) -> Declared:
@@ -141,22 +180,20 @@ def fingerprint(root: Path, declared: Declared) -> dict[str, Any]:
 
 
 def remove_stale_modalities(project: Project) -> None:
-    """Delete embeddings and reports of modalities that `params.yaml` no longer has.
+    """Delete embeddings, reports and pages of modalities that `params.yaml` no longer has.
 
     DVC forgets an out whose stage is gone but leaves it on disk, where a stage that depends on the
     parent folder would still see it.
     """
     kept = set(project.modalities)
-    embeddings, reports = (
-        project.workspace.embeddings("x").parent,
-        project.workspace.report("embed@x").parent,
-    )
-    for folder in embeddings.glob("*/"):
+    workspace = project.workspace
+    for folder in workspace.embeddings("x").parent.glob("*/"):
         if folder.name.removeprefix(UNFINISHED).split(".")[0] not in kept:
             shutil.rmtree(folder)
-    for report in reports.glob("*.json"):
-        if report.stem not in kept:
-            report.unlink()
+    for file in (workspace.report("embed@x"), workspace.page("embed@x")):
+        for other in file.parent.glob(f"*{file.suffix}"):
+            if other.stem not in kept:
+                other.unlink()
 
 
 def _set_threads(project: Project) -> None:

@@ -12,6 +12,11 @@ from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.table import ID, read_table
+from mm_assets.validation.expectations import (
+    check_expectations,
+    read_expectations,
+    require_columns,
+)
 from mm_assets.validation.probing import probe_modality
 from mm_assets.validation.rows import (
     drop_found,
@@ -21,6 +26,7 @@ from mm_assets.validation.rows import (
     join_findings,
     name_samples,
 )
+from mm_assets.validation.runner import join_suites
 from mm_assets.validation.samples import check_samples
 from mm_assets.validation.table import check_table
 
@@ -42,20 +48,67 @@ def validate(project: Project) -> StageReport:
         where none is to blame), ``reason``, ``detail``. A row may have several.
 
     Raises:
+        ConfigError: Section `expectations` names what there is not.
         SourceError: The table is absent or unreadable, or `data/card.json` is.
     """
     config, workspace = project.config, project.workspace
-    raw = read_table(
-        workspace.data / config.data.table,
-        encoding=config.data.encoding,
-        delimiter=config.data.delimiter,
-        sheet=config.data.sheet,
-    )
+    given = read_expectations(config)
+    raw = read_raw(project)
     well_formed = check_table(raw, config, project.modalities, workspace.data)
     if well_formed.blocks:
         _write(project, pd.DataFrame(), pd.DataFrame(), join_findings([]))
         return StageReport(stage="validate", rows_in=len(raw), rows_out=0, suites=(well_formed,))
+    require_columns(given, list(raw.columns), list(project.modalities))
 
+    named, probes, findings = judge_rows(project, raw)
+    samples = drop_found(named, findings)
+    kept = _stack_probes(probes, samples)
+    lost = len(raw) - len(samples)
+    _write(project, samples, kept, findings)
+    valid = check_samples(
+        samples,
+        kept,
+        config,
+        outlines={
+            key: target.outline(samples[key])
+            for key, target in project.targets.items()
+            if target.has_classes
+        },
+        findings=findings,
+        quarantined_share=lost / len(raw),
+    )
+    if given:
+        further = check_expectations(given, raw.loc[samples.index], ids=samples[ID], probes=kept)
+        valid = join_suites([valid, further], description=valid.description)
+    return _report(
+        project, rows_in=len(raw), samples=samples, findings=findings, suites=(well_formed, valid)
+    )
+
+
+def read_raw(project: Project) -> pd.DataFrame:
+    """Read the raw table that `params.yaml` names; see `read_table`."""
+    data = project.config.data
+    return read_table(
+        project.workspace.data / data.table,
+        encoding=data.encoding,
+        delimiter=data.delimiter,
+        sheet=data.sheet,
+    )
+
+
+def judge_rows(
+    project: Project, raw: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], pd.DataFrame]:
+    """Apply every rule to rows of the raw table, and open every medium.
+
+    Args:
+        project: Names columns, kinds and classes, and the data folder.
+        raw: All rows, or some of them under the index that they have among all.
+
+    Returns:
+        The rows as `name_samples` gives them, the measurements by modality, and the findings.
+    """
+    config = project.config
     read = {
         key: target.read_labels(raw[config.targets[key].column], config.targets[key])
         for key, target in project.targets.items()
@@ -71,26 +124,8 @@ def validate(project: Project) -> StageReport:
         ),
         identifying=project.identifying,
     )
-    findings = join_findings([findings, find_duplicates(passed, content, list(config.targets))])
-    samples = drop_found(passed, findings)
-
-    kept = _stack_probes(probes, samples)
-    lost = len(raw) - len(samples)
-    _write(project, samples, kept, findings)
-    valid = check_samples(
-        samples,
-        kept,
-        config,
-        outlines={
-            key: target.outline(samples[key])
-            for key, target in project.targets.items()
-            if target.has_classes
-        },
-        quarantined_share=lost / len(raw),
-    )
-    return _report(
-        project, rows_in=len(raw), samples=samples, findings=findings, suites=(well_formed, valid)
-    )
+    duplicates = find_duplicates(passed, content, list(config.targets))
+    return named, probes, join_findings([findings, duplicates])
 
 
 def _probe_all(

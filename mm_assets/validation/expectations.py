@@ -110,12 +110,12 @@ def _check(
             frame = raw.assign(**{name: _as_numbers(raw[name])})
         return run_suite(NAME, frame, [expectation], ids=ids)
     key = name.partition(".")[0]
-    measured = probes[probes["modality"] == key].dropna(axis=1, how="all")
-    ids, measured = measured[ID], measured.drop(columns=[ID, "modality", "content"])
+    rows = probes[probes["modality"] == key]
+    measured = rows.drop(columns=[ID, "modality", "content"]).dropna(axis=1, how="all")
     advice = {"advice": f"of {key!r} is measured: {', '.join(sorted(measured)) or 'nothing'}"}
     if name.removeprefix(f"{key}.") not in measured:
         expectation = expectation.copy(update={"meta": {**(expectation.meta or {}), **advice}})
-    return run_suite(NAME, measured.add_prefix(f"{key}."), [expectation], ids=ids)
+    return run_suite(NAME, measured.add_prefix(f"{key}."), [expectation], ids=rows[ID])
 
 
 def _is_about_text(expectation: Expectation) -> bool:

@@ -32,7 +32,7 @@ def build_asset(project: DvcProject, stage: Stage, stages: list[Stage]) -> dg.As
     @dg.asset(
         key=stage.asset,
         deps=[other.asset for other in stages if other is not stage and other.feeds(stage)],
-        description=f"{stage.description}\n\n`dvc repro {stage.target}`",
+        description=_describe(stage),
         group_name=stage.meta.group,
         kinds=set(stage.meta.kinds),
         owners=stage.meta.owners,
@@ -45,6 +45,12 @@ def build_asset(project: DvcProject, stage: Stage, stages: list[Stage]) -> dg.As
         yield from materialize(project, stage, context.log.info)
 
     return run
+
+
+def _describe(stage: Stage) -> str:
+    """Say what the asset is, which command makes it and which page shows its checks."""
+    pages = [f"Its page: `{out}`" for out in stage.outs if out.suffix == ".html"]
+    return "\n\n".join([stage.description, f"`dvc repro {stage.target}`", *pages])
 
 
 def materialize(

@@ -21,7 +21,7 @@ def describe(
 ) -> dict[str, Any]:
     """Make an asset's metadata: rows, metrics, tables, plots, and where its files are."""
     found: dict[str, Any] = {f"out: {out}": dg.MetadataValue.path(root / out) for out in stage.outs}
-    for page in [page for out in stage.outs for page in sorted((root / out).glob("*.html"))]:
+    for page in _find_pages(root, stage):
         found[f"page: {page.stem}"] = dg.MetadataValue.path(page)
     if record is not None:
         found |= record.size
@@ -31,6 +31,12 @@ def describe(
         found |= {table.title: _show_table(table) for table in report.tables}
         found |= {plot.title: _show_plot(root, plot) for plot in report.plots}
     return found
+
+
+def _find_pages(root: Path, stage: Stage) -> list[Path]:
+    """List the stage's pages: outs, or files in outs. A failed stage has written its own, too."""
+    files = [page for out in stage.outs for page in sorted((root / out).glob("*.html"))]
+    return files + [root / out for out in stage.outs if out.suffix == ".html"]
 
 
 def check_results(stage: Stage, report: StageReport) -> list[dg.AssetCheckResult]:

@@ -95,6 +95,11 @@ def test_a_column_whose_name_has_a_dot_is_no_measurement():
     assert found.samples == ("s5",)
 
 
+def test_a_modality_that_no_row_has_is_said_to_measure_nothing():
+    found = check("audio.duration_s", "expect_column_values_to_be_between", max_value=5)
+    assert (found.errored, found.advice) == (True, "of 'audio' is measured: nothing")
+
+
 def test_an_unknown_measurement_is_errored_and_says_what_there_is():
     found = check("image.height", "expect_column_values_to_be_between", max_value=512)
     assert found.errored

@@ -14,6 +14,7 @@ def test_assets_carry_what_dvc_yaml_says(shell, dagster):
     graph = dagster.definitions().resolve_asset_graph()
     node = graph.get(dg.AssetKey("validated"))
     assert node.description.startswith("Rows that are words.")
+    assert "Its page: `artifacts/pages/validate.html`" in node.description
     assert node.group_name == "data"
     assert list(node.owners) == ["team:data"]
     assert "dagster/kind/python" in node.tags

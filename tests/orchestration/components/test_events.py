@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import dagster as dg
@@ -75,3 +76,12 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path):
     table = Table(title="reasons", columns=("reason", "rows"), rows=())
     found = describe(tmp_path, STAGE, None, report(tables=(table,)))
     assert [column.name for column in found["reasons"].schema.columns] == ["reason", "rows"]
+
+
+def test_pages_are_shown_whether_they_are_an_out_or_lie_in_one(tmp_path):
+    stage = replace(STAGE, outs=(PurePosixPath("out"), PurePosixPath("pages/train.html")))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/curves.html").write_text("")
+    found = describe(tmp_path, stage, None, None)
+    assert found["page: curves"] == dg.MetadataValue.path(tmp_path / "out/curves.html")
+    assert found["page: train"] == dg.MetadataValue.path(tmp_path / "pages/train.html")
