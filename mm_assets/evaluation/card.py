@@ -13,7 +13,9 @@ from mm_assets.contracts.config import Config
 from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import ExpectationResult, StageReport, Table
 
-SECTIONS = ("results", "plots", "data", "model", "onnx", "checks", "provenance")
+SECTIONS = (
+    "results", "calibration", "slices", "errors", "plots", "data", "model", "onnx", "checks", "provenance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class CardContents:
 
     Attributes:
         config: Of `params.yaml`.
-        metrics: As `read_metrics` returned it.
+        evidence: As `read_evidence` returned it.
+        errors: As `errors.json` holds it, by target.
         reports: By stage, in the order of the pipeline.
         encoders: By modality: name, version, dim, licence and source.
         signature: Of the exported model; null where it is not exported.
@@ -33,7 +36,8 @@ class CardContents:
     """
 
     config: Config
-    metrics: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    errors: Mapping[str, Any]
     reports: Mapping[str, StageReport]
     encoders: Mapping[str, Mapping[str, str | int]]
     signature: Mapping[str, Any] | None
@@ -50,6 +54,7 @@ def render_card(contents: CardContents) -> str:
         HTML that loads nothing from elsewhere.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -58,32 +63,36 @@ def render_card(contents: CardContents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "css_percent": _css_percent, "plain": _plain}
+    environment.filters |= {
+        "percent": _percent,
+        "css_percent": _css_percent,
+        "plain": _plain,
+        "html": Markup,  # of previews, whose data is escaped where they are made
+    }
     environment.tests["number"] = lambda value: isinstance(value, (int, float))
     page = environment.get_template("model_card.html.j2").render(
         c=contents,
-        headline={name: find_headline(found) for name, found in contents.metrics.items()},
-        lines={name: list_lines(found) for name, found in contents.metrics.items()},
+        lines={name: list_lines(found) for name, found in contents.evidence.items()},
         reasons=_find_reasons(contents.reports["validate"]),
         checks=_count_checks(contents.reports.values()),
     )
     return page + "\n"
 
 
-def read_metrics(folder: Path, config: Config) -> dict[str, Any]:
-    """Read `metrics.json` into the order of `params.yaml`, small subsets of modalities first.
+def read_evidence(folder: Path, config: Config) -> dict[str, Any]:
+    """Read `evidence.json` into the order of `params.yaml`, small subsets of modalities first.
 
     Args:
         folder: The evaluate stage's out.
         config: Names the targets and modalities.
 
     Returns:
-        Evidence by target, as `mm_assets.evaluation.subsets.judge_answers` made it.
+        Evidence by target, as `mm_assets.stages.evaluate.judge_model` made it.
 
     Raises:
         StageError: The evaluate stage has not run, or ran with other targets.
     """
-    path = folder / "metrics.json"
+    path = folder / "evidence.json"
     again = "run its stage: `dvc repro evaluate`"
     if not path.is_file():
         raise StageError(f"{path} not found; {again}")
@@ -105,11 +114,6 @@ def read_metrics(folder: Path, config: Config) -> dict[str, Any]:
         }
     except KeyError as error:
         raise StageError(f"{path} lacks {error}, which params.yaml needs; {again}") from None
-
-
-def find_headline(found: Mapping[str, Any]) -> str:
-    """Name the metric that is shown first: the first in `as_given` that has an interval."""
-    return next(str(key) for key in found["as_given"] if f"{key}_low" in found["as_given"])
 
 
 def list_lines(found: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -169,7 +173,7 @@ def _percent(share: float, digits: int = 1) -> str:
 
 
 def _css_percent(share: float) -> str:
-    return f"{100 * share:.2f}%"
+    return f"{100 * min(max(share, 0), 1):.2f}%"
 
 
 def _plain(value: object) -> str:

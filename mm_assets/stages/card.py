@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
@@ -14,8 +12,9 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.config import SCHEMA_VERSION
 from mm_assets.contracts.report import REPORT_VERSION, StageReport, Table, read_report
 from mm_assets.data.atomic import atomic_folder, write_text
-from mm_assets.evaluation.card import SECTIONS, CardContents, PageParts, read_metrics, render_card
+from mm_assets.evaluation.card import SECTIONS, CardContents, PageParts, read_evidence, render_card
 from mm_assets.validation.card import check_card
+from mm_assets.validation.previews import embed_picture
 
 if TYPE_CHECKING:
     from mm_assets.stages.project import Project
@@ -27,7 +26,6 @@ LIBRARIES = (
 )  # fmt: skip
 # Sections of params.yaml that say when, where and how strictly, not what is made.
 NOT_DECIDING = {"schedule", "compute", "gates"}
-SHEET_PX = 1000  # longest side of a pixel picture in the card
 
 
 def card(project: Project) -> StageReport:
@@ -97,7 +95,8 @@ def gather_contents(project: Project) -> CardContents:
     }
     return CardContents(
         config=config,
-        metrics=read_metrics(workspace.evaluation, config),
+        evidence=read_evidence(workspace.evaluation, config),
+        errors=json.loads((workspace.evaluation / "errors.json").read_text(encoding="utf-8")),
         reports=reports,
         encoders={
             key: {
@@ -121,25 +120,6 @@ def gather_contents(project: Project) -> CardContents:
         libraries={name: metadata.version(name) for name in LIBRARIES},
         params=_write_params(project),
     )
-
-
-def embed_picture(path: Path) -> str:
-    """Turn a picture into a data URI; a picture of pixels is made smaller first."""
-    if path.suffix == ".svg":
-        kind, data = "svg+xml", path.read_bytes()
-    else:
-        kind, data = "jpeg", _shrink(path)
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _shrink(path: Path) -> bytes:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        image.thumbnail((SHEET_PX, SHEET_PX))
-        small = io.BytesIO()
-        image.convert("RGB").save(small, "JPEG", quality=80)
-    return small.getvalue()
 
 
 def _write_params(project: Project) -> str:

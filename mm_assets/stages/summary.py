@@ -8,14 +8,14 @@ from typing import Any
 from mm_assets.contracts.config import Config, read_config
 from mm_assets.contracts.report import StageReport, read_report
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.evaluation.card import find_headline, list_lines, read_metrics
+from mm_assets.evaluation.card import list_lines, read_evidence
 
 MOST_LINES, MOST_REASONS, MOST_FAILED = 60, 8, 4  # the card has everything
 INDENT = " " * 11
 
 
 def write_summary(workspace: Workspace) -> str:
-    """Summarise the last run from its reports and `metrics.json`.
+    """Summarise the last run from its reports and `evidence.json`.
 
     Args:
         workspace: Of a project whose stages have all run.
@@ -28,13 +28,13 @@ def write_summary(workspace: Workspace) -> str:
         ConfigError: `params.yaml` is wrong.
     """
     config = read_config(workspace.params)
-    metrics = read_metrics(workspace.evaluation, config)
+    evidence = read_evidence(workspace.evaluation, config)
     rows, end = _list_rows(workspace), _list_end(workspace, config)
     scores: list[str] = []
-    for place, (name, found) in enumerate(metrics.items()):
+    for place, (name, found) in enumerate(evidence.items()):
         block = ["", *_list_scores(name, found, confidence=config.evaluation.confidence)]
         if len(rows) + len(scores) + len(block) + len(end) + 2 > MOST_LINES:
-            scores += ["", f"{INDENT}… {len(metrics) - place} more targets, see the card"]
+            scores += ["", f"{INDENT}… {len(evidence) - place} more targets, see the card"]
             break
         scores += block
     return "\n".join([*rows, *scores, *end])
@@ -77,7 +77,7 @@ def _list_rows(workspace: Workspace) -> list[str]:
 
 
 def _list_scores(name: str, found: Mapping[str, Any], *, confidence: float) -> list[str]:
-    metric = find_headline(found)
+    metric = found["headline"]
     lines = list_lines(found)
     width = max(len(label) for label, _ in lines) + 2
     interval = f"{confidence:.0%} interval"

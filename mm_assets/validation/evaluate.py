@@ -12,10 +12,10 @@ from mm_assets.validation.runner import run_suite
 def check_evidence(
     evidence: Mapping[str, Mapping[str, Any]], headlines: Mapping[str, str]
 ) -> SuiteResult:
-    """Check that every target beats the majority answer, and its best single modality.
+    """Check that every target beats its baselines, and that no slice of its rows is worse.
 
     Args:
-        evidence: By target, as `metrics.json` holds it.
+        evidence: By target, as `evidence.json` holds it.
         headlines: The metric that is compared, by target.
     """
     import great_expectations.expectations as gxe
@@ -55,10 +55,29 @@ def check_evidence(
                     },
                 )
             )
+        column = f"{name}_slices_worse_than_the_rest"
+        worse = [one for one in found["slices"] if one["is_worse"]]
+        gains[column] = len(worse)
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column,
+                max_value=0,
+                severity="warning",
+                meta={
+                    "advice": "look at the errors there, and add such rows: "
+                    + "; ".join(
+                        f"{one['column']} {one['value']!r} with {metric} {one[metric]:.3f} in "
+                        f"{one['rows']} rows, {-one['difference']:.3f} below the rest (adjusted "
+                        f"p {one['p_adjusted']:.2g})"
+                        for one in worse
+                    )
+                },
+            )
+        )
     return run_suite(
         "model_beats_baselines",
         pd.DataFrame([gains]),
         expectations,
         description="Every target is told better than by its most frequent answer, and better by "
-        "all modalities together than by the best one alone.",
+        "all modalities together than by the best one alone; and no slice of the rows is worse.",
     )

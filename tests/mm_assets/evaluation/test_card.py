@@ -4,7 +4,7 @@ import pytest
 
 from mm_assets.contracts.config import parse_config
 from mm_assets.contracts.errors import StageError
-from mm_assets.evaluation.card import PageParts, find_headline, list_lines, read_metrics
+from mm_assets.evaluation.card import PageParts, list_lines, read_evidence
 
 CONFIG = parse_config(
     {
@@ -18,25 +18,26 @@ CONFIG = parse_config(
 )
 SCORES = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "rows": 9}
 FOUND = {
+    "headline": "accuracy",
     "majority": {**SCORES, "answer": "glad"},
     "as_given": SCORES,
     "subsets": {"apple": SCORES, "zebra": SCORES, "zebra+apple": SCORES},
 }
 
 
-def write(folder, metrics):
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+def write(folder, evidence):
+    (folder / "evidence.json").write_text(json.dumps(evidence))
     return folder
 
 
 def test_subsets_come_in_the_order_of_the_modalities(tmp_path):
-    found = read_metrics(write(tmp_path, {"other": {}, "mood": FOUND}), CONFIG)
+    found = read_evidence(write(tmp_path, {"other": {}, "mood": FOUND}), CONFIG)
     assert list(found) == ["mood"]
     assert list(found["mood"]["subsets"]) == ["zebra", "apple", "zebra+apple"]
 
 
 def test_lines_go_from_the_majority_answer_to_the_rows_as_given(tmp_path):
-    found = read_metrics(write(tmp_path, {"mood": FOUND}), CONFIG)["mood"]
+    found = read_evidence(write(tmp_path, {"mood": FOUND}), CONFIG)["mood"]
     assert [label for label, _ in list_lines(found)] == [
         "always 'glad'", "zebra", "apple", "zebra + apple", "rows as given",
     ]  # fmt: skip
@@ -47,18 +48,14 @@ def test_a_single_modality_has_no_line_for_all_together():
     assert [label for label, _ in list_lines(found)] == ["always 'glad'", "apple", "rows as given"]
 
 
-def test_the_headline_is_the_first_metric_with_an_interval():
-    assert find_headline({"as_given": {"rows": 3, **SCORES}}) == "accuracy"
-
-
-def test_metrics_of_other_targets_say_what_to_run(tmp_path):
+def test_evidence_of_other_targets_say_what_to_run(tmp_path):
     with pytest.raises(StageError, match=r"lacks 'mood'.*run its stage: `dvc repro evaluate`"):
-        read_metrics(write(tmp_path, {"other": FOUND}), CONFIG)
+        read_evidence(write(tmp_path, {"other": FOUND}), CONFIG)
 
 
-def test_absent_metrics_say_what_to_run(tmp_path):
-    with pytest.raises(StageError, match=r"metrics\.json not found; run its stage: `dvc repro"):
-        read_metrics(tmp_path, CONFIG)
+def test_absent_evidence_say_what_to_run(tmp_path):
+    with pytest.raises(StageError, match=r"evidence\.json not found; run its stage: `dvc repro"):
+        read_evidence(tmp_path, CONFIG)
 
 
 def test_parts_of_a_page_are_its_sections_and_what_it_loads():

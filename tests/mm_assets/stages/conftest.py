@@ -124,7 +124,14 @@ class EmbeddedProject:
         project = load_project(self.root)
         project.workspace.augmented.mkdir(parents=True, exist_ok=True)
         project.workspace.data.mkdir(exist_ok=True)
-        self.rows.to_parquet(project.workspace.augmented / "samples.parquet")
+        cells = {
+            key: [
+                json.dumps(row.tolist()) if there else None
+                for there, row in zip(present, matrix, strict=True)
+            ]
+            for key, (present, matrix) in self.vectors.items()
+        }
+        self.rows.assign(**cells).to_parquet(project.workspace.augmented / "samples.parquet")
         for key, (present, matrix) in self.vectors.items():
             found = self.rows[present]
             folder = project.workspace.embeddings(key)

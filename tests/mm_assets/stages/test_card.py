@@ -82,7 +82,7 @@ def test_the_card_is_complete(finished):
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
     parts = PageParts(page)
-    assert len(parts.resources) == 4  # subsets, confusion, curves, contact sheet
+    assert len(parts.resources) == 5  # reliability, subsets, confusion, curves, contact sheet
     assert all(resource.startswith("data:image/") for resource in parts.resources)
     assert "<script" not in page.lower()
     assert not re.search(r"@import|url\(", page)
@@ -93,8 +93,8 @@ def test_data_is_escaped(page):
     assert "Moods &lt;script" in page
 
 
-def test_the_page_shows_the_figures_of_metrics_json(finished, page):
-    metrics = json.loads((finished.evaluation / "metrics.json").read_text())["mood"]
+def test_the_page_shows_the_figures_of_evidence_json(finished, page):
+    metrics = json.loads((finished.evaluation / "evidence.json").read_text())["mood"]
     for scores in (metrics["majority"], metrics["subsets"]["voice+gait"], metrics["as_given"]):
         shown = f"{100 * scores['accuracy']:.1f}\N{NO-BREAK SPACE}%"
         assert f'<td class="n">{shown}</td>' in page
@@ -106,7 +106,7 @@ def test_the_page_shows_every_expectation_of_every_report(finished, page):
     stages = ["validate", "augment", "embed@voice", "embed@gait", "train", "evaluate", "export"]
     assert PageParts(page).reports == stages
     suites = [suite for stage in stages for suite in read_report(finished.report(stage)).suites]
-    assert page.count("<details") == len(suites) + 2
+    assert page.count("<details") == len(suites) + 3  # recalls, every figure, parameters
     results = sum(len(suite.results) for suite in suites)
     assert len(re.findall(r'class="badge (?:ok|bad|warn)">(?:met|failed|warning)', page)) == results
 
@@ -120,7 +120,7 @@ def test_running_again_gives_equal_bytes(finished, page):
 
 def test_the_summary_says_what_a_person_wants_to_know(finished):
     config = read_config(finished.params)
-    metrics = json.loads((finished.evaluation / "metrics.json").read_text())["mood"]
+    metrics = json.loads((finished.evaluation / "evidence.json").read_text())["mood"]
     summary = write_summary(finished)
     assert "300 in, 299 kept, 1 quarantined (0.3%)" in summary
     assert "1  label_unknown, such as " in summary
@@ -136,5 +136,5 @@ def test_the_summary_says_what_a_person_wants_to_know(finished):
 
 def test_a_summary_before_a_run_says_what_to_run(tmp_path):
     write_project(tmp_path)
-    with pytest.raises(StageError, match=r"metrics\.json not found; run its stage: `dvc repro"):
+    with pytest.raises(StageError, match=r"evidence\.json not found; run its stage: `dvc repro"):
         write_summary(Workspace(tmp_path))

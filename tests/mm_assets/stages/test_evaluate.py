@@ -14,8 +14,8 @@ def run(embedded):
     project = embedded.load()
     train(project)
     report = evaluate(project)
-    metrics = json.loads((project.workspace.evaluation / "metrics.json").read_text())
-    return project, report, metrics
+    evidence = json.loads((project.workspace.evaluation / "evidence.json").read_text())
+    return project, report, evidence
 
 
 def test_every_subset_is_scored_on_the_rows_that_have_it(embedded):
@@ -87,7 +87,8 @@ def test_two_runs_give_equal_bytes(embedded, read_bytes):
     assert read_bytes(project.workspace.evaluation) == files
     plots = {plot.path for plot in report.plots}
     assert plots == {
-        f"artifacts/evaluation/plots/side_{name}.svg" for name in ("subsets", "confusion")
+        f"artifacts/evaluation/plots/side_{name}.svg"
+        for name in ("subsets", "confusion", "recalls", "reliability", "slices")
     }
     assert all((embedded.root / path).is_file() for path in plots)
 
@@ -112,7 +113,8 @@ def test_a_single_modality_has_nothing_to_be_compared_with(embedded):
     assert "fusion_vs_best_single" not in metrics["side"]
     assert list(metrics["side"]["subsets"]) == ["clear"]
     assert [result.column for result in report.suites[0].results] == [
-        "side_accuracy_above_majority"
+        "side_accuracy_above_majority",
+        "side_slices_worse_than_the_rest",
     ]
 
 

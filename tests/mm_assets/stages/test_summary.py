@@ -8,6 +8,7 @@ from mm_assets.stages.summary import write_summary
 
 SCORES = {"accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "rows": 9}
 EVIDENCE = {
+    "headline": "accuracy",
     "majority": {**SCORES, "answer": "glad"},
     "as_given": SCORES,
     "subsets": {"words": {**SCORES, "upper_bound": 0.875}},
@@ -19,7 +20,7 @@ WARNING = ExpectationResult(
 
 @pytest.fixture
 def project(tmp_path):
-    """Give a function that writes reports and metrics of a run with so many targets."""
+    """Give a function that writes reports and evidence of a run with so many targets."""
 
     def write(*, targets=1, reasons=1, exported=True, results=()):
         names = [f"target{n}" for n in range(targets)]
@@ -32,7 +33,7 @@ def project(tmp_path):
         }
         YAML().dump(params, tmp_path / "params.yaml")
         workspace = Workspace(tmp_path)
-        write_json(workspace.evaluation / "metrics.json", dict.fromkeys(names, EVIDENCE))
+        write_json(workspace.evaluation / "evidence.json", dict.fromkeys(names, EVIDENCE))
         rows = tuple((f"reason{n}", 1, f"s{n}", "why") for n in range(reasons))
         columns = ("reason", "rows", "example", "detail")
         split_rows = {"train_rows": 70, "validation_rows": 15, "test_rows": 9}
