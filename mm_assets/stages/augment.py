@@ -54,7 +54,9 @@ def augment(project: Project) -> StageReport:
         learnable.to_parquet(folder / "samples.parquet", index=False)
         _draw_sheet(folder / "contact_sheet.png", rows, project)
     files = [key for key, modality in project.modalities.items() if modality.is_file]
-    contents = probes.pivot(index=ID, columns="modality", values="content")
+    contents = probes.pivot(index=ID, columns="modality", values="content").reindex(
+        columns=list(config.modalities)
+    )
     suite = check_splits(
         rows,
         hash_contents(contents, identifying=project.identifying),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mm_assets.contracts.report import SuiteResult
 
 NAME = "samples_are_valid"
+SHOWN_REASONS = 3  # of quarantine, in a message
 MOST_CLASSES = 1000
 FEW_CLASSES = 20  # so many are fine with any number of rows
 DATE = r"\d{4}-\d{2}-\d{2}(?!\d)"  # ISO 8601, with or without a time
@@ -31,6 +32,7 @@ def check_samples(
     config: Config,
     *,
     outlines: Mapping[str, pd.Series],
+    findings: pd.DataFrame,
     quarantined_share: float,
 ) -> SuiteResult:
     """Check the samples that were not quarantined: suite `samples_are_valid`.
@@ -41,15 +43,16 @@ def check_samples(
         config: Classes and gates.
         outlines: By target that has classes, the class of each labelled row, repeated where a row
             has several labels; the index is that of `samples`.
+        findings: Why the other rows were quarantined.
         quarantined_share: Of all rows of the raw table, in [0, 1].
 
     Returns:
         Results on the table, on each modality's measurements and on each target's labels.
     """
-    parts = [_check_share(quarantined_share, config), _check_table(samples)]
+    parts = [_check_share(quarantined_share, findings, config), _check_table(samples)]
     for key in config.modalities:
-        measured = probes[probes["modality"] == key].dropna(axis=1, how="all")
-        parts.append(_check_measurements(measured, key))
+        measured = probes[probes["modality"] == key] if len(probes) else probes
+        parts.append(_check_measurements(measured.dropna(axis=1, how="all"), key))
     for key in config.targets:
         if key in outlines:
             parts.append(_check_classes(outlines[key], int(samples[key].count()), key, config))
@@ -60,7 +63,7 @@ def check_samples(
     )
 
 
-def _check_share(quarantined_share: float, config: Config) -> SuiteResult:
+def _check_share(share: float, findings: pd.DataFrame, config: Config) -> SuiteResult:
     import great_expectations.expectations as gxe
 
     gate = config.gates.quarantined_share
@@ -69,11 +72,24 @@ def _check_share(quarantined_share: float, config: Config) -> SuiteResult:
         max_value=gate,
         description=f"at most {100 * gate:.4g} % of the rows are quarantined",
         meta={
-            "advice": "look at artifacts/validated/quarantine.parquet and mend the rows; or, if they "
+            "advice": f"{name_reasons(findings)}; look at artifacts/validated/quarantine.parquet and mend the rows; or, if they "
             "are to be left out, raise `gates.quarantined_share` in params.yaml"
         },
     )
-    return run_suite(NAME, pd.DataFrame({"quarantined_share": [quarantined_share]}), [expectation])
+    return run_suite(NAME, pd.DataFrame({"quarantined_share": [share]}), [expectation])
+
+
+def name_reasons(findings: pd.DataFrame) -> str:
+    """Name the most frequent reasons of quarantine, each with its most frequent detail."""
+    rows = findings.groupby("reason")["row"].nunique().nlargest(SHOWN_REASONS)
+    named = []
+    for reason, count in rows.items():
+        found = findings[findings["reason"] == reason]
+        details = found["detail"].value_counts()
+        detail, alike = details.index[0], int(details.iloc[0])
+        example = found.loc[found["detail"] == detail, "id"].iloc[0]
+        named.append(f"{reason} in {count} rows, {alike} of them such as {example!r}: {detail}")
+    return "most frequent reasons: " + "; ".join(named) if named else "no row was refused"
 
 
 def _check_table(samples: pd.DataFrame) -> SuiteResult:
@@ -97,6 +113,16 @@ def _check_measurements(measured: pd.DataFrame, key: str) -> SuiteResult:
         if name.endswith(SIZES)
     ]
     expectations: list[Expectation] = [
+        gxe.ExpectTableRowCountToBeBetween(
+            min_value=1,
+            description=f"at least one valid sample has {key}",
+            meta={
+                "advice": f"mend the quarantined rows that have it, or take `modalities.{key}` out "
+                "of params.yaml"
+            },
+        )
+    ]
+    expectations += [
         gxe.ExpectColumnValuesToBeBetween(
             column=name,
             min_value=0,
@@ -105,7 +131,7 @@ def _check_measurements(measured: pd.DataFrame, key: str) -> SuiteResult:
         )
         for name in sizes
     ]
-    return run_suite(NAME, measured[[ID, *sizes]], expectations)
+    return run_suite(NAME, measured.filter([ID, *sizes]), expectations)
 
 
 def _check_classes(outline: pd.Series, rows: int, key: str, config: Config) -> SuiteResult:

@@ -152,3 +152,89 @@ def test_a_damaged_data_card_is_named(small):
     (small.root / "data/card.json").write_text("{")
     with pytest.raises(SourceError, match=r"card\.json must hold a JSON object .*mend or delete"):
         validate(small.load())
+
+
+def find_errors(report):
+    """Give what was expected and what is advised of each failed check of severity error."""
+    return {
+        result.expected: result.advice
+        for suite in report.suites
+        for result in suite.failed
+        if result.severity == "error"
+    }
+
+
+def test_when_all_rows_are_bad_their_commonest_reasons_are_named(small):
+    small.table["vector"] = ["[1, 2]" if n % 10 else "[1]" for n in range(60)]
+    small.table.loc[:20, "feeling"] = "odd"
+    report = validate(small.load())
+    assert report.rows_out == 0
+    errors = find_errors(report)
+    assert "at least one row is left" in errors
+    assert errors["at most 5 % of the rows are quarantined"].startswith(
+        "most frequent reasons: vector_length in 60 rows, 54 of them such as 's1': the vector needs "
+        "`options.dim` = 3 numbers, got 2; mend it, or set `options.dim: 2` if most vectors have as "
+        "many; label_unknown in 21 rows, 21 of them such as 's0': mood must be one of glad, sad; "
+        "got 'odd'; look at "
+    )
+
+
+def test_a_modality_of_which_no_cell_is_usable_blocks_though_the_others_are_fine(small):
+    small.params["gates"] = {"quarantined_share": 0.9}
+    small.table["vector"] = [None if n % 3 else "[1, Infinity, 2]" for n in range(60)]
+    report = validate(small.load())
+    assert report.rows_out == 39  # s35 has neither text nor photo either
+    assert list(find_errors(report)) == ["at least one valid sample has scan"]
+
+
+def test_numbers_that_are_not_finite_are_quarantined_with_their_place(small):
+    small.table.loc[3, "vector"] = "[1, NaN, 2]"
+    small.table.loc[4, "vector"] = "[1, 2, -Infinity]"
+    project = small.load()
+    validate(project)
+    assert read(project, "quarantine")["detail"].tolist() == [
+        "number 1 is nan; all must be finite as 32-bit floats",
+        "number 2 is -inf; all must be finite as 32-bit floats",
+    ]
+
+
+def test_ids_that_repeat_are_quarantined_with_the_first_ones_row(small):
+    small.table.loc[[7, 9], "id"] = "s5"
+    project = small.load()
+    validate(project)
+    found = read(project, "quarantine")
+    assert found["row"].tolist() == [8, 10]
+    assert found["detail"].tolist() == ["repeats the id of row 6"] * 2
+
+
+def test_a_group_in_two_given_splits_is_quarantined_whole(small):
+    small.table["part"] = ["train"] * 41 + ["test"] * 19
+    small.params["data"]["split"] = "part"
+    project = small.load()
+    validate(project)
+    found = read(project, "quarantine")
+    assert found["row"].tolist() == [41, 42]
+    assert found["detail"].tolist() == ["group g20 has rows in more than one split"] * 2
+
+
+def test_a_row_of_columns_is_one_cell_and_may_repeat(small):
+    small.params["modalities"] = {
+        "profile": {
+            "kind": "tabular",
+            "columns": {"age": "numeric", "plan": "categorical"},
+            "encoder": {"name": "tabular"},
+        }
+    }
+    small.table["age"] = [str(n % 4) for n in range(60)]
+    small.table["plan"] = ["free", "pro"] * 30
+    small.table.loc[3, "age"] = "1,5"
+    small.table.loc[5, ["age", "plan"]] = None
+    small.params["gates"] = {"quarantined_share": 0.1}
+    project = small.load()
+    report = validate(project)
+    samples, probes = read(project, "samples"), read(project, "probes")
+    assert not report.blocks
+    assert report.rows_out == 58
+    assert samples["profile"].iloc[0] == '{"age": "0", "plan": "free"}'
+    assert probes["missing_columns"].eq(0).all()
+    assert read(project, "quarantine")["reason"].tolist() == ["number_unreadable", "no_modality"]

@@ -130,9 +130,34 @@ def test_a_null_label_contradicts_nothing():
 
 def test_contents_are_equal_only_where_every_modality_is():
     contents = pd.DataFrame({"a": ["1", "1", None, "1"], "b": [None, "2", "1", None]})
-    found = hash_contents(contents)
+    found = hash_contents(contents, identifying=["a", "b"])
     assert (found.iloc[0] == found.iloc[3], found.nunique()) == (True, 3)
-    assert hash_contents(contents[["a"]]).nunique() == 2
+    assert hash_contents(contents[["a"]], identifying=["a"]).dropna().nunique() == 1
+
+
+def test_rows_that_only_share_their_description_repeat_nothing():
+    contents = pd.DataFrame({"row": ["1", "1", "1", "1"], "photo": [None, None, "2", "2"]})
+    found = hash_contents(contents, identifying=["photo"])
+    assert found.isna().tolist() == [True, True, False, False]
+    samples = pd.DataFrame({"id": list("abcd"), "mood": ["x", "y", "x", "x"]})
+    duplicates = find_duplicates(samples, found, ["mood"])
+    assert list(zip(duplicates["id"], duplicates["reason"], strict=True)) == [
+        ("d", "content_duplicated")
+    ]
+
+
+def test_several_columns_become_one_cell_of_their_modality():
+    profile = {
+        "kind": "tabular",
+        "columns": {"age": "numeric", "plan": "categorical"},
+        "encoder": {"name": "tabular"},
+    }
+    config = parse_config({**CONFIG, "modalities": {"profile": profile}})
+    rows = [{**GOOD, "age": 30, "plan": "pro"}, {**GOOD, "age": None, "plan": ""}]
+    samples = name_samples(pd.DataFrame(rows), config, {})
+    assert samples["profile"].iloc[0] == '{"age": 30.0, "plan": "pro"}'
+    assert pd.isna(samples["profile"].iloc[1])
+    assert list(samples.columns) == ["id", "group", "split", "profile"]
 
 
 @pytest.mark.parametrize(

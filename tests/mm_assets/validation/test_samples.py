@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from mm_assets.contracts.config import parse_config
+from mm_assets.validation.rows import join_findings
 from mm_assets.validation.samples import check_samples
 
 CONFIG = parse_config(
@@ -14,7 +15,10 @@ CONFIG = parse_config(
 )
 
 
-def check(*, ids="abcdefghij", moods="gggggsssss", chars=3, share=0.0):
+NOTHING = join_findings([])
+
+
+def check(*, ids="abcdefghij", moods="gggggsssss", chars=3, share=0.0, findings=NOTHING):
     names = {"g": "glad", "s": "sad", "?": "odd", "-": None}
     samples = pd.DataFrame(
         {"id": list(ids), "mood": pd.Series([names[m] for m in moods], dtype="str")}
@@ -25,6 +29,7 @@ def check(*, ids="abcdefghij", moods="gggggsssss", chars=3, share=0.0):
         probes,
         CONFIG,
         outlines={"mood": samples["mood"].dropna()},
+        findings=findings,
         quarantined_share=share,
     )
 
@@ -76,6 +81,45 @@ def test_no_samples_at_all_block():
     assert "at least one row is left" in [result.expected for result in suite.failed]
 
 
+def test_the_commonest_reasons_of_quarantine_are_named_with_their_commonest_details():
+    lengths = [16] * 7 + [4] * 2
+    found = pd.DataFrame(
+        {
+            "row": [1, *range(1, 10), 10, 11, 12, 13, 13],
+            "id": [f"s{n}" for n in [1, *range(1, 10), 10, 11, 12, 13, 13]],
+            "modality": None,
+            "reason": ["text_empty"]
+            + ["vector_length"] * 9
+            + ["a_reason", "text_empty", "text_empty", "b_reason", "b_reason"],
+            "detail": ["no visible character"]
+            + [f"got {length}" for length in lengths]
+            + ["a", "no visible character", "other", "b", "b"],
+        }
+    )
+    (failed,) = check(share=0.5, findings=found).failed
+    assert failed.advice.startswith(
+        "most frequent reasons: vector_length in 9 rows, 7 of them such as 's1': got 16; "
+        "text_empty in 3 rows, 2 of them such as 's1': no visible character; "
+    )
+    assert failed.advice.count(" rows, ") == 3
+
+
+def test_a_modality_that_no_sample_kept_blocks():
+    samples = pd.DataFrame({"id": ["a", "b"], "mood": ["glad", "sad"]})
+    probes = pd.DataFrame({"id": ["a"], "modality": "voice", "duration_s": 1.0})
+    suite = check_samples(
+        samples,
+        probes,
+        CONFIG,
+        outlines={"mood": samples["mood"]},
+        findings=NOTHING,
+        quarantined_share=0.0,
+    )
+    (failed,) = suite.failed
+    assert (failed.expected, failed.observed) == ("at least one valid sample has text", "0")
+    assert "or take `modalities.text` out of params.yaml" in failed.advice
+
+
 def check_labels(labels, *, has_classes=True, **target):
     """Check one target's labels alone; gives results by what was expected."""
     config = parse_config(
@@ -89,7 +133,9 @@ def check_labels(labels, *, has_classes=True, **target):
     samples = pd.DataFrame({"id": ids, "label": labels})
     probes = pd.DataFrame({"id": ids, "modality": "text", "chars": 3})
     outlines = {"label": samples["label"].dropna()} if has_classes else {}
-    return check_samples(samples, probes, config, outlines=outlines, quarantined_share=0.0)
+    return check_samples(
+        samples, probes, config, outlines=outlines, findings=NOTHING, quarantined_share=0.0
+    )
 
 
 def test_a_single_class_is_named_with_its_target():
