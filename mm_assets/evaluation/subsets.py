@@ -61,8 +61,8 @@ def answer_rows(
 
 def answer_majority(
     target: Target,
-    training_labels: Shaped[np.ndarray, " training"],
-    labels: Shaped[np.ndarray, " row"],
+    training_labels: Shaped[np.ndarray, " training *label"],
+    labels: Shaped[np.ndarray, " row *label"],
 ) -> Answers:
     """Answer with the best constant of the training labels: what a model must beat."""
     rows = np.flatnonzero(target.is_known(labels))

@@ -87,7 +87,7 @@ class Multilabel(Target):
                 details[cell] = (
                     f"must be a list of names, or names separated by {separator!r}; got '{cell}'"
                 )
-        return cells.map(sets).astype("str"), cells.map(details).dropna()
+        return cells.map(sets).astype("str"), cells.map(details).dropna().astype("str")
 
     @classmethod
     def outline(cls, labels: pd.Series) -> pd.Series:

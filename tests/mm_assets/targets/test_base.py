@@ -22,6 +22,7 @@ def read(kind, raw=None):
     config = TargetConfig(kind=kind, column="x")
     labels, illegal = find_target(kind).read_labels(pd.Series(raw or RAW[kind]), config)
     assert illegal.empty
+    assert pd.api.types.is_string_dtype(illegal)
     return labels
 
 
