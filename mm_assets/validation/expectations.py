@@ -152,6 +152,7 @@ def _build(column: str, kind: str, arguments: dict[str, Any], *, where: str) -> 
             f"column, got {kind!r}; {hint}"
         )
     fields = sorted(set(known[kind].__fields__) - NOT_GIVEN)
+    advice = {"advice": f"mend these rows, or loosen `{where}` in params.yaml"}
     for name in arguments:
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
@@ -161,7 +162,8 @@ def _build(column: str, kind: str, arguments: dict[str, Any], *, where: str) -> 
                 f"{', '.join(fields)})"
             )
     try:
-        return known[kind](column=column, **arguments)
+        meta = ({} if arguments.get("notes") else advice) | (arguments.pop("meta", None) or {})
+        return known[kind](column=column, meta=meta, **arguments)
     except ValidationError as error:
         # Where a value may be of several types, each gives an error; the first is the plainest.
         found = error.errors()[0]

@@ -83,7 +83,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = _plain
+    environment.filters |= {"plain": _plain, "code": _mark_code}
     environment.tests["number"] = lambda value: isinstance(value, (int, float))
     failed = [(suite, result) for suite in report.suites for result in suite.failed]
     errors = [pair for pair in failed if pair[1].severity == "error"]
@@ -98,7 +98,8 @@ def render_page(
         warnings=warnings,
         expected=sum(len(suite.results) for suite in report.suites),
     )
-    return page + "\n"
+    # JSON can hold half a character, which no file can.
+    return page.encode("utf-8", errors="replace").decode() + "\n"
 
 
 def show_samples(
@@ -187,6 +188,14 @@ def _judge(
     if warnings:
         return f"Passed, with {len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
     return "Passed"
+
+
+def _mark_code(text: str) -> Markup:
+    """Show as code what stands between backticks."""
+    parts = enumerate(text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in parts
+    )
 
 
 def _plain(value: object) -> str:

@@ -135,6 +135,11 @@ def test_notes_and_description_are_shown():
     assert (found.expected, found.advice) == ("cheap", "ask the shop")
 
 
+def test_advice_without_notes_names_the_key():
+    found = check("price", "expect_column_max_to_be_between", max_value=5)
+    assert found.advice == "mend these rows, or loosen `expectations.price.0` in params.yaml"
+
+
 def test_no_expectations_are_read_at_no_cost():
     assert read_expectations(configure({})) == []
 
