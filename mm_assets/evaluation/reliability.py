@@ -103,7 +103,7 @@ def _count(
     counts[np.arange(len(confidence)), _find_bins(confidence, edges)] = np.stack(
         [np.ones(len(confidence)), confidence, correct], axis=1
     )
-    return counts.reshape(len(confidence), -1)
+    return counts.reshape(len(confidence), BINS * 3)
 
 
 def _average_gap(bins: Float[np.ndarray, "resample bin 3"]) -> Float[np.ndarray, " resample"]:

@@ -219,8 +219,11 @@ def _clean(cells: pd.Series) -> pd.Series:
 def _cut_quartiles(numbers: pd.Series, training: pd.Series) -> tuple[pd.Series, list[str]]:
     """Name each number's quartile of the training rows; equal quartiles fall together."""
     edges = np.unique(np.quantile(training, [0.25, 0.5, 0.75]))
-    digits = next(n for n in range(4, 18) if len({f"{edge:.{n}g}" for edge in edges}) == len(edges))
-    shown = [f"{edge:.{digits}g}" for edge in edges]
+    shown = next(
+        names
+        for digits in range(4, 18)
+        if len(set(names := [_write(edge, digits) for edge in edges])) == len(edges)
+    )
     names = [
         f"up to {shown[0]}",
         *(f"{low} to {high}" for low, high in itertools.pairwise(shown)),
@@ -229,6 +232,11 @@ def _cut_quartiles(numbers: pd.Series, training: pd.Series) -> tuple[pd.Series, 
     places = np.searchsorted(edges, numbers, side="left")
     named = pd.Series([names[place] for place in places], index=numbers.index, dtype="str")
     return named.where(numbers.notna(), None), names
+
+
+def _write(number: float, digits: int) -> str:
+    """Write a number without an exponent."""
+    return np.format_float_positional(number, precision=digits, fractional=False, trim="-")
 
 
 def _cut_values(texts: pd.Series) -> tuple[pd.Series, list[str]]:
