@@ -19,26 +19,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from embedding import ROOT, embed_rows
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mm_assets.contracts.config import Config, read_config
-from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.progress import show_progress
-from mm_assets.data.vectors import read_embeddings
+from mm_assets.data.vectors import Embeddings
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
 from mm_assets.evaluation.subsets import answer_rows
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
-from mm_assets.stages.embed import embed
-from mm_assets.stages.project import build_project
 from mm_assets.targets.base import find_target
 from mm_assets.training.examples import Examples, gather_examples
 from mm_assets.training.loop import train_model
 from mm_assets.training.model import FusionModel
 
-ROOT = Path(__file__).parents[1]
 FOLDS, HELD_OUT = 5, 0.1
 RESAMPLING = {"resamples": 10_000, "confidence": 0.95, "seed": 0}
 TEXT, BOTH = "transcript", "transcript + audio"
@@ -91,30 +88,11 @@ def main() -> None:
         )
 
 
-def embed_utterances(source: Path, config: Config) -> tuple[pd.DataFrame, dict]:
-    """Read the table and embed it with the recipe's encoders through the real stage.
-
-    Standardised audio features are undone by the model's own standardisation, which is fitted in
-    each fold on its training videos; so nothing of a test video reaches a model.
-    """
+def embed_utterances(source: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Embeddings]]:
+    """Read the table and embed it with the recipe's encoders."""
     with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace(Path(folder))
-        workspace.data.mkdir()
-        read_cmu_mosi(source, workspace.data)
-        raw = pd.read_parquet(workspace.data / config.data.table)
-        rows = pd.DataFrame({"id": raw["id"], "copy": 0, "split": "train", "group": raw["video"]})
-        rows["render"] = pd.Series([None] * len(raw), dtype="str")
-        for key, entry in {**config.modalities, **config.targets}.items():
-            rows[key] = raw[entry.column]
-        workspace.augmented.mkdir(parents=True)
-        rows.to_parquet(workspace.augmented / "samples.parquet")
-        project = build_project(config, workspace)
-        workspace.weights.parent.mkdir(parents=True, exist_ok=True)
-        if not workspace.weights.exists():
-            workspace.weights.symlink_to(Workspace(ROOT).weights)
-        for key in project.modalities:
-            embed(project, key)
-        return rows, {k: read_embeddings(workspace.embeddings(k)) for k in project.modalities}
+        read_cmu_mosi(source, Path(folder))
+        return embed_rows(pd.read_parquet(Path(folder) / config.data.table), Path(folder), config)
 
 
 def train_fold(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,7 @@ def _ask(survey: Survey, roles: dict[str, Role]) -> Survey:
 
     for note in survey.notes:
         click.echo(f"note: {note}")
-    while (column := _next_question(survey)) is not None:
+    while (column := _next_question(survey, roles)) is not None:
         values = survey.frame[column.name].dropna()
         click.echo(f"\n{column.name}: {column.reason}")
         if len(values):
@@ -126,8 +127,8 @@ def _ask(survey: Survey, roles: dict[str, Role]) -> Survey:
     return survey
 
 
-def _next_question(survey: Survey) -> Column | None:
-    return next(iter(survey.unsure), None)
+def _next_question(survey: Survey, answered: Mapping[str, Role]) -> Column | None:
+    return next((column for column in survey.unsure if column.name not in answered), None)
 
 
 def _require_valid(text: str, root: Path) -> None:

@@ -284,13 +284,23 @@ def _choose_id(columns: list[Column], rows: int) -> Column | None:
         if column.form.distinct == rows and column.form.kind not in ("image", "audio", "features")
     ]
     named = [column for column in unique if _words(column.name) & ID_WORDS]
-    words = [column for column in unique if column.form.kind == "nothing"]
-    numbered = [column for column in unique if column.form.kind == "row_numbers"]
     if named:
         best = min(named, key=lambda column: (column.form.kind == "row_numbers", len(column.name)))
         return replace(best, role="id", reason="it differs in every row", sure=True)
+    for column in columns:
+        if _words(column.name) & ID_WORDS and column.form.distinct >= 0.9 * rows:
+            repeats = rows - column.form.distinct
+            return replace(
+                column,
+                role="id",
+                reason="by its name; rows without an id, or with one that was there before, will "
+                f"be quarantined: {repeats}",
+                sure=False,
+            )
+    words = [column for column in unique if column.form.kind == "nothing"]
     if words:
         return replace(words[0], role="id", reason="it differs in every row", sure=len(words) == 1)
+    numbered = [column for column in unique if column.form.kind == "row_numbers"]
     if numbered:
         return replace(
             numbered[0],
@@ -301,16 +311,6 @@ def _choose_id(columns: list[Column], rows: int) -> Column | None:
         )
     if unique:
         return replace(unique[0], role="id", reason="it differs in every row", sure=False)
-    for column in columns:
-        if _words(column.name) & ID_WORDS and column.form.distinct >= 0.9 * rows:
-            repeats = rows - column.form.distinct
-            return replace(
-                column,
-                role="id",
-                reason=f"by its name; rows without an id, or with one that was there before, will be "
-                f"quarantined: {repeats}",
-                sure=False,
-            )
     return None
 
 
@@ -383,7 +383,8 @@ def _judge_target(column: Column, values: pd.Series) -> Column | None:
         return replace(
             column, role="binary", reason=f"two values; {rarest}{labelled}", sure=form.sure
         )
-    whole = form.kind == "number" and all(re.fullmatch(r"-?\d+", name) for name in counts.index)
+    # What is no number at all is a slip, and told as such.
+    whole = not any(re.fullmatch(r"-?\d*\.\d+(e.*)?", name) for name in counts.index)
     if form.kind == "number" and (not whole or form.distinct > MOST_CLASSES / 2):
         return replace(column, role="regression", reason=f"{form.reason}{labelled}", sure=form.sure)
     if form.distinct > rows / FEWEST_ROWS_PER_CLASS:
@@ -443,7 +444,7 @@ def _leave_out_leaks(survey: Survey, given: Mapping[str, Role]) -> Survey:
                     role=other.role if other.name in given else "unused",
                     reason=f"it gives {quote(target.name)} away ({leak}): a model would learn that "
                     "alone, and fail where it is not known beforehand",
-                    sure=other.name in given,
+                    sure=False,
                 )
     return replace(survey, columns=tuple(columns[column.name] for column in survey.columns))
 

@@ -257,10 +257,10 @@ def _choose_slices(survey: Survey) -> list[str]:
 def _list_classes(labels: pd.Series) -> tuple[list[str], list[str]]:
     """List classes as the pipeline reads them, numbers in their order, and apart the rare ones."""
     counts = labels.dropna().convert_dtypes().astype("str").value_counts()
-    numeric = all(re.fullmatch(r"-?\d+", name) for name in counts.index)
-    names = sorted(counts.index, key=int if numeric else str)
-    rare = [n for n in names if counts[n] < FEWEST_ROWS and counts[n] < RARE_SHARE * counts.sum()]
-    return [name for name in names if name not in rare], rare
+    few = (counts < FEWEST_ROWS) & (counts < RARE_SHARE * counts.sum())
+    common = [str(name) for name in counts.index[~few]]
+    numeric = all(re.fullmatch(r"-?\d+", name) for name in common)
+    return sorted(common, key=int if numeric else str), sorted(map(str, counts.index[few]))
 
 
 def _choose_key(name: str, otherwise: str, taken: set[str]) -> str:

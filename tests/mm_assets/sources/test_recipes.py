@@ -11,7 +11,7 @@ from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import ConfigError, SourceError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.sources.raw_data import bind_remote
-from mm_assets.sources.recipes import import_folder, list_recipes, replace_params, use_recipe
+from mm_assets.sources.recipes import import_folder, list_recipes, use_recipe
 from mm_assets.stages.project import build_project
 
 ROOT = Path(__file__).parents[3]
@@ -149,6 +149,52 @@ def test_an_unclear_wish_stops_before_any_work(project, name, data, message):
     with pytest.raises(SourceError, match=message):
         use_recipe(project, name, data=data)
     assert not (project / "data").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_is_imported_under_the_params_that_are_there(project, clinic):
+    (project / "params.yaml").write_text(RECIPE)
+    (clinic / "photo/deep").mkdir(parents=True)
+    (clinic / "photo/deep/a.png").write_bytes(b"png")
+    (clinic / ".DS_Store").touch()
+    import_folder(project, clinic)
+
+    copied = {str(p.relative_to(project / "data")) for p in (project / "data").rglob("*.*")}
+    assert copied == {"samples.csv", "photo/deep/a.png"}
+    assert (project / "params.yaml").read_text() == RECIPE
+    assert dvc(project, "status", "--json").strip() == "{}"
+
+    (project / "data/mine.csv").write_text("never added")
+    with pytest.raises(SourceError, match=r"no copy of.*keep them with `dvc add data`.*--force"):
+        import_folder(project, clinic)
+    assert (project / "data/mine.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", r"FOLDER must be a folder that exists, got .*nowhere"),
+        (
+            "empty",
+            r"`data\.table` in params\.yaml is samples\.csv, and .*empty has no such file; run ",
+        ),
+        ("project/data", r"lies in data/ already; record its version with `dvc add data`"),
+        (".", r"holds this project, which cannot be copied into its own data/; move the table"),
+    ],
+)
+def test_a_folder_that_cannot_be_imported_is_refused(project, clinic, folder, message):
+    (project / "params.yaml").write_text(RECIPE)
+    for place in (project / "data", project.parent / "empty", project.parent):
+        place.mkdir(exist_ok=True)
+        if place.name != "empty":
+            (place / "samples.csv").write_text("id,note,urgent\n")
+    with pytest.raises(SourceError, match=message):
+        import_folder(project, project.parent / folder)
+
+
+def test_import_needs_params(project, clinic):
+    with pytest.raises(ConfigError, match=r"params\.yaml not found in "):
+        import_folder(project, clinic)
 
 
 def test_an_invalid_recipe_stops_before_any_work(project, clinic):

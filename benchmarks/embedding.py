@@ -1,0 +1,49 @@
+"""Embedding a table for a benchmark: through the real stage, in a folder that is thrown away."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from mm_assets.contracts.config import Config
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.data.vectors import Embeddings, read_embeddings
+from mm_assets.stages.embed import embed
+from mm_assets.stages.project import build_project
+
+ROOT = Path(__file__).parents[1]
+
+
+def embed_rows(
+    raw: pd.DataFrame, data: Path, config: Config
+) -> tuple[pd.DataFrame, dict[str, Embeddings]]:
+    """Embed every row with the encoders of a configuration, as if all were training rows.
+
+    An encoder that is only a standardisation is undone by the model's own, which is fitted in each
+    fold on its training rows; one that learns more must be fitted per fold instead.
+
+    Args:
+        raw: The raw table.
+        data: The folder that its paths are relative to.
+        config: Names columns and encoders.
+
+    Returns:
+        Rows as `read_augmented` gives them, and vectors by modality.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder))
+        workspace.data.symlink_to(data.resolve())
+        rows = pd.DataFrame({"id": raw[config.data.id], "copy": 0, "split": "train"})
+        rows["group"] = raw[config.data.group]
+        rows["render"] = pd.Series([None] * len(raw), dtype="str")
+        for key, entry in {**config.modalities, **config.targets}.items():
+            rows[key] = raw[entry.column]
+        workspace.augmented.mkdir(parents=True)
+        rows.to_parquet(workspace.augmented / "samples.parquet")
+        project = build_project(config, workspace)
+        if not workspace.weights.exists():
+            workspace.weights.parent.mkdir(parents=True)
+            workspace.weights.symlink_to(Workspace(ROOT).weights)
+        for key in project.modalities:
+            embed(project, key)
+        return rows, {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
