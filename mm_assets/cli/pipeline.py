@@ -28,3 +28,25 @@ def summary() -> None:
     from mm_assets.stages.summary import write_summary
 
     click.echo(write_summary(Workspace(Path.cwd())))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), default=Path("params.yaml"))
+def upgrade(file: Path) -> None:
+    """Rewrite FILE (by default params.yaml), made for an older release, to today's schema.
+
+    Comments, order and values stay; the old file is kept beside it, with .bak added to its name.
+    """
+    from mm_assets.contracts.config import read_text
+    from mm_assets.contracts.migrations import upgrade_params
+    from mm_assets.data.atomic import write_text
+
+    old = read_text(file)
+    new, changes = upgrade_params(old, name=file.name)
+    if not changes:
+        click.echo(f"{file} is of the current version already; nothing to do")
+        return
+    kept = file.with_name(f"{file.name}.bak")
+    write_text(kept, old)
+    write_text(file, new)
+    click.echo("\n  ".join([f"{file} upgraded (the old file is kept as {kept.name}):", *changes]))

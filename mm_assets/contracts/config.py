@@ -280,15 +280,7 @@ def read_config(path: Path) -> Config:
         ConfigError: The file is absent or no YAML mapping, or a key is unknown, missing, of the
             wrong type or out of range. The message names the key, what was expected, what came.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path.name} not found in {path.parent.resolve()}; run the command from the project's "
-            "root, or write one with `mm use sample`"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path.name} must be UTF-8 text: {error}") from None
+    text = read_text(path)
     try:
         # YAML 1.2, as DVC reads it: `1e-3` is a number and `no` a word.
         raw = YAML(typ="safe").load(text)
@@ -299,6 +291,23 @@ def read_config(path: Path) -> Config:
     return parse_config(raw, name=path.name)
 
 
+def read_text(path: Path) -> str:
+    """Read the text of `params.yaml`.
+
+    Raises:
+        ConfigError: The file is absent or no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path.name} not found in {path.parent.resolve()}; run the command from the project's "
+            "root, or write one with `mm use sample`"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name} must be UTF-8 text: {error}") from None
+
+
 def parse_config(raw: dict[str, Any], *, name: str = "params.yaml") -> Config:
     """Validate the mapping that `params.yaml` holds.
 
@@ -307,9 +316,11 @@ def parse_config(raw: dict[str, Any], *, name: str = "params.yaml") -> Config:
     """
     version = raw.get("version")
     if version != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        advice = "install the newer release" if newer else "`mm upgrade` rewrites an older file"
         raise ConfigError(
             f"{name}: `version` must be {SCHEMA_VERSION} (the schema this release reads), got "
-            f"{version!r}; `mm upgrade` rewrites an older file"
+            f"{version!r}; {advice}"
         )
     try:
         return Config.model_validate(raw)
