@@ -49,7 +49,10 @@ def test_start_up_loads_nothing_heavy(statement):
         "for kind in list_kinds(): load_modality(kind, needed.get(kind, {}), {}, where='x')",
         "from mm_assets.encoders.base import list_encoders, find_encoder\n"
         "for name in list_encoders(): find_encoder(name)",
+        "from mm_assets.targets.base import find_target, list_kinds\n"
+        "for kind in list_kinds(): find_target(kind)",
         "import mm_assets.serving.predictor",
+        "import mm_assets.stages.validate, mm_assets.stages.augment",
         "from mm_assets.stages.project import load_project\nfrom pathlib import Path\nload_project(Path())",
     ],
 )
