@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, recall_score
 
-from mm_assets.contracts.errors import SourceError, StageError
+from mm_assets.contracts.errors import ConfigError, SourceError, StageError
+from mm_assets.evaluation.errors import MOST_ERRORS
 from mm_assets.stages.evaluate import evaluate, read_upper_bounds
 from mm_assets.stages.train import train
+from mm_assets.training.model import load_model
 
 
 def run(embedded):
@@ -139,3 +141,130 @@ def test_a_damaged_card_is_named(tmp_path):
     with pytest.raises(SourceError, match=r"card\.json must be JSON with `upper_bounds`"):
         read_upper_bounds(tmp_path / "card.json")
     assert read_upper_bounds(tmp_path / "absent.json") == {}
+
+
+def write_towns(embedded):
+    """Write a raw table whose rows lie in one of two towns, and ask for slices by town."""
+    towns = np.where(np.arange(300) % 30 < 9, "fog", "sun")  # of whole groups
+    raw = pd.DataFrame({"id": [f"s{n}" for n in range(300)], "town": towns})
+    embedded.params["evaluation"]["slices"] = ["town"]
+    folder = embedded.load().workspace.data
+    raw.sample(frac=1, random_state=0).to_csv(folder / "samples.csv", index=False)
+    return pd.Series(towns, index=raw["id"])
+
+
+def test_a_slice_that_is_worse_is_named_and_warned_of(embedded):
+    towns = write_towns(embedded)
+    rows = embedded.rows
+    wrong = (rows["split"] == "test") & (rows["id"].map(towns) == "fog")
+    flipped = {"left": "right", "right": "left"}
+    rows.loc[wrong, "side"] = rows.loc[wrong, "side"].map(flipped)
+    project, report, evidence = run(embedded)
+    side = evidence["side"]
+    fog = next(one for one in side["slices"] if one["value"] == "fog")
+    answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
+    right = (answers["true"] == answers["predicted"]).groupby(answers["id"].map(towns)).mean()
+    assert (fog["rows"], fog["groups"]) == (18, 6)
+    assert fog["accuracy"] == pytest.approx(right["fog"], abs=1e-6)
+    assert fog["difference"] == pytest.approx(right["fog"] - right["sun"], abs=1e-6)
+    assert fog["is_worse"]
+    assert side["worst_slice"] == fog
+    (failed,) = (
+        result
+        for result in report.suites[0].failed
+        if result.column == "side_slices_worse_than_the_rest"
+    )
+    assert failed.severity == "warning"
+    assert f"town 'fog' with accuracy {right['fog']:.3f} in 18 rows" in failed.advice
+    assert report.metrics["side_worst_slice_accuracy"] == fog["accuracy"]
+
+
+def test_rows_are_always_sliced_by_their_modalities(embedded):
+    _, _, evidence = run(embedded)
+    slices = {one["value"]: one["rows"] for one in evidence["side"]["slices"]}
+    # Six rows lack each modality, which is too few for a slice of their own.
+    assert slices == {"clear+hint": 47, "rarer values": 12}
+    assert {one["column"] for one in evidence["side"]["slices"]} == {"modalities present"}
+
+
+def test_p_values_are_adjusted_for_every_look(embedded):
+    write_towns(embedded)
+    slices = run(embedded)[2]["side"]["slices"]
+    assert len(slices) == 4
+    least = min(slices, key=lambda one: one["p_value"])
+    assert least["p_adjusted"] == pytest.approx(min(1, 4 * least["p_value"]), abs=1e-5)
+
+
+def test_an_unknown_slice_is_named_before_any_work(embedded):
+    write_towns(embedded)
+    embedded.params["evaluation"]["slices"] = ["town", "twon"]
+    project = embedded.load()  # there is no model yet
+    message = r"`evaluation\.slices` must name columns of samples\.csv \(id, town\), got 'twon'"
+    with pytest.raises(ConfigError, match=message):
+        evaluate(project)
+
+
+def test_the_most_confident_errors_are_shown_with_what_the_model_saw(embedded):
+    project, report, _ = run(embedded)
+    found = json.loads((project.workspace.evaluation / "errors.json").read_text())["side"]
+    answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
+    sure = answers["probabilities"].map(max)
+    wrong = answers.assign(sure=sure)[answers["true"] != answers["predicted"]]
+    expected = wrong.sort_values("sure", ascending=False, kind="stable")[:MOST_ERRORS]
+    assert [one["id"] for one in found] == expected["id"].tolist()
+    assert [one["surprise"] for one in found] == pytest.approx(expected["sure"].tolist(), abs=1e-6)
+    for one, true, predicted in zip(found, expected["true"], expected["predicted"], strict=True):
+        assert (one["true"], one["predicted"]) == (true, predicted)
+        row = int(one["id"][1:])
+        assert one["group"] == f"g{row // 3}"
+        for key, (present, matrix) in embedded.vectors.items():
+            shown = f"{matrix[row, 0]:.4g}" if present[row] else "missing"
+            assert shown in one["previews"][key]
+    assert [row[1] for row in report.tables[-1].rows] == expected["id"].tolist()
+
+
+def test_calibration_is_measured_with_and_without_the_temperature(embedded):
+    project, _, evidence = run(embedded)
+    answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
+    calibrated = np.stack(answers["probabilities"]).astype(float)
+    temperature = load_model(project.workspace.model).temperature.item()
+    assert temperature != 1
+    # softmax(z) is softmax(z / T) to the power T, made to sum to 1 again
+    uncalibrated = calibrated**temperature
+    uncalibrated /= uncalibrated.sum(axis=1, keepdims=True)
+    right = (answers["true"] == answers["predicted"]).to_numpy()
+    for when, probabilities in (("calibrated", calibrated), ("uncalibrated", uncalibrated)):
+        sure = probabilities.max(axis=1)
+        bins = np.ceil(sure * 10)
+        gaps = [abs((right[bins == b] - sure[bins == b]).sum()) for b in range(1, 11)]
+        found = evidence["side"]["reliability"][when]
+        assert found["ece"] == pytest.approx(sum(gaps) / 59, abs=1e-5)
+        assert found["ece_low"] <= found["ece"] <= found["ece_high"]
+
+
+def test_recalls_are_those_of_sklearn(embedded):
+    project, _, evidence = run(embedded)
+    answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
+    expected = recall_score(
+        answers["true"], answers["predicted"], labels=["left", "right"], average=None
+    )
+    found = evidence["side"]["recalls"]
+    assert [one["class"] for one in found] == ["left", "right"]
+    assert [one["recall"] for one in found] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_the_metrics_file_holds_what_is_followed_from_run_to_run_and_no_more(embedded):
+    project, report, evidence = run(embedded)
+    metrics = json.loads((project.workspace.evaluation / "metrics.json").read_text())["side"]
+    assert metrics.keys() == {
+        "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "majority_accuracy",
+        "best_single_accuracy", "fusion_gain", "ece", "ece_uncalibrated", "worst_slice_accuracy",
+        "recall", "subsets",
+    }  # fmt: skip
+    side = evidence["side"]
+    assert metrics["accuracy"] == side["as_given"]["accuracy"]
+    assert metrics["ece"] == side["reliability"]["calibrated"]["ece"]
+    assert metrics["recall"].keys() == {"left", "right"}
+    assert metrics["subsets"]["hint"] == side["subsets"]["hint"]["accuracy"]
+    plain = {f"side_{key}": value for key, value in metrics.items() if not isinstance(value, dict)}
+    assert report.metrics == plain
