@@ -21,8 +21,8 @@ LARGEST_BLOCK = 64 * 2**20  # bytes of a file that are parsed at once
 SHOWN_CHARS = 60  # of a broken line
 # Code pages that tables are commonly saved in. Western first: several others agree with it on
 # most letters.
-CODE_PAGES = ("cp1252", "cp1250", "gb18030", "big5", "cp932", "cp949", "cp1251", "koi8_r")
-CODE_PAGES += ("cp1253", "cp1254", "cp1255", "cp1256")
+CODE_PAGES: tuple[str, ...] = ("cp1252", "cp1250", "gb18030", "big5", "cp932", "cp949", "cp1251")
+CODE_PAGES += ("koi8_r", "cp1253", "cp1254", "cp1255", "cp1256")
 MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 GUESSED_FROM = 2**16  # bytes of lines beyond ASCII
@@ -183,7 +183,9 @@ def _read_header(path: Path, encoding: str, delimiter: str) -> list[str]:
         SourceError: The header cannot be decoded, is absent or was written with another delimiter.
     """
     try:
-        header = next((cells for _, _, cells in _walk(path, encoding, delimiter) if cells), None)
+        header = next(
+            (cells for _, _, cells in walk_rows(path, encoding, delimiter) if cells), None
+        )
     except UnicodeDecodeError:
         raise SourceError(_explain_encoding(path, encoding)) from None
     if header is None:
@@ -225,7 +227,7 @@ def _require_rows(path: Path, encoding: str, delimiter: str, *, width: int) -> N
     """
     odd: tuple[int, str, int] | None = None
     line, text = 1, ""
-    for line, text, cells in _walk(path, encoding, delimiter):
+    for line, text, cells in walk_rows(path, encoding, delimiter):
         if odd is None and cells and len(cells) != width:
             odd = line, text, len(cells)
     try:
@@ -246,8 +248,11 @@ def _require_rows(path: Path, encoding: str, delimiter: str, *, width: int) -> N
         )
 
 
-def _walk(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield each row's first line (from 1), its text and its cells."""
+def walk_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield each row's first line (from 1), its text and its cells; the texts are the whole file.
+
+    A byte-order mark is left out; a blank line has no cells.
+    """
     lines: list[str] = []
     with path.open(encoding=_without_mark(encoding), newline="") as file, _any_cell_size():
 
