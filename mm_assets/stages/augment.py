@@ -16,7 +16,7 @@ from mm_assets.data.progress import show_progress
 from mm_assets.data.splits import assign_splits
 from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT
 from mm_assets.validation.contact_sheet import draw_contact_sheet
-from mm_assets.validation.rows import hash_contents
+from mm_assets.validation.rows import number_contents
 from mm_assets.validation.splits import check_splits
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def augment(project: Project) -> StageReport:
     )
     suite = check_splits(
         rows,
-        hash_contents(contents, identifying=project.identifying),
+        number_contents(contents, identifying=project.identifying),
         media=probes.loc[probes["modality"].isin(files), [ID, "modality", "content"]],
         outlines={
             key: target.outline(rows.loc[rows[COPY] == 0, key])

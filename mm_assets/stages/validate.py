@@ -22,9 +22,9 @@ from mm_assets.validation.rows import (
     drop_found,
     find_bad_rows,
     find_duplicates,
-    hash_contents,
     join_findings,
     name_samples,
+    number_contents,
 )
 from mm_assets.validation.runner import join_suites
 from mm_assets.validation.samples import check_samples
@@ -118,7 +118,7 @@ def judge_rows(
     illegal = {key: details for key, (_, details) in read.items()}
     findings = join_findings([find_bad_rows(named, config, illegal), findings])
     passed = drop_found(named, findings)
-    content = hash_contents(
+    content = number_contents(
         pd.DataFrame(
             {key: probe["content"].reindex(passed.index) for key, probe in probes.items()}
         ),

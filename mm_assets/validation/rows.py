@@ -83,8 +83,7 @@ def find_duplicates(
 
     Args:
         samples: The rows that passed every other rule.
-        content: One text per row of `samples`, equal for rows with equal content; null for a row
-            that repeats nothing.
+        content: Per row of `samples`, from `number_contents`.
         targets: Target keys.
 
     Returns:
@@ -114,20 +113,21 @@ def find_duplicates(
     )
 
 
-def hash_contents(contents: pd.DataFrame, *, identifying: Sequence[str]) -> pd.Series:
-    """Join the content hashes of a sample's modalities into one text.
+def number_contents(contents: pd.DataFrame, *, identifying: Sequence[str]) -> pd.Series:
+    """Number samples by their content.
 
     Args:
-        contents: One row per sample, one column per modality; null where it is missing.
+        contents: One row per sample, one column of content hashes per modality; null where it is
+            missing.
         identifying: Those modalities whose equal cells mean that it is the same sample.
 
     Returns:
-        One text per row, equal for samples with equal content; null for a sample that has none of
+        float64 per row, equal for samples with equal content; null for a sample that has none of
         the identifying modalities, and may equal another by chance.
     """
-    filled = contents.fillna("-")
-    joined = filled.iloc[:, 0].str.cat(filled.iloc[:, 1:], sep=" ")
-    return joined.where(contents[list(identifying)].notna().any(axis=1), None)
+    codes = contents.apply(lambda column: pd.factorize(column)[0])  # numbers take less than hashes
+    numbers = codes.groupby(list(codes.columns), sort=False).ngroup()
+    return numbers.where(contents[list(identifying)].notna().any(axis=1))
 
 
 def report(

@@ -97,7 +97,7 @@ def _name_lists(frame: pd.DataFrame) -> pd.DataFrame:
     def write(cell: object) -> object:
         return cell if isinstance(cell, Hashable) else f"{len(cell)} values"
 
-    lists = frame.columns[frame.dtypes == object]
+    lists = frame.columns[frame.dtypes.astype("str") == "object"]
     return frame.assign(**{name: frame[name].map(write) for name in lists})
 
 

@@ -34,7 +34,7 @@ def check_splits(
 
     Args:
         rows: As in `augmented/samples.parquet`.
-        content: Per sample id (the index), one text that is equal for samples of equal content.
+        content: Per sample id (the index), what is equal for samples of equal content; or null.
         media: Columns ``id``, ``modality`` and ``content`` of cells that are files.
         outlines: By target, the class (or range of numbers) of each labelled sample, repeated
             where one has several; the index is that of `rows`.

@@ -7,9 +7,9 @@ from mm_assets.validation.rows import (
     as_text,
     find_bad_rows,
     find_duplicates,
-    hash_contents,
     join_findings,
     name_samples,
+    number_contents,
 )
 
 CONFIG = {
@@ -130,14 +130,14 @@ def test_a_null_label_contradicts_nothing():
 
 def test_contents_are_equal_only_where_every_modality_is():
     contents = pd.DataFrame({"a": ["1", "1", None, "1"], "b": [None, "2", "1", None]})
-    found = hash_contents(contents, identifying=["a", "b"])
+    found = number_contents(contents, identifying=["a", "b"])
     assert (found.iloc[0] == found.iloc[3], found.nunique()) == (True, 3)
-    assert hash_contents(contents[["a"]], identifying=["a"]).dropna().nunique() == 1
+    assert number_contents(contents[["a"]], identifying=["a"]).dropna().nunique() == 1
 
 
 def test_rows_that_only_share_their_description_repeat_nothing():
     contents = pd.DataFrame({"row": ["1", "1", "1", "1"], "photo": [None, None, "2", "2"]})
-    found = hash_contents(contents, identifying=["photo"])
+    found = number_contents(contents, identifying=["photo"])
     assert found.isna().tolist() == [True, True, False, False]
     samples = pd.DataFrame({"id": list("abcd"), "mood": ["x", "y", "x", "x"]})
     duplicates = find_duplicates(samples, found, ["mood"])

@@ -170,3 +170,20 @@ def test_at_most_twelve_rows_are_named():
     assert name_worst(between, frame) == tuple(f"s{39 - n}" for n in range(12))
     within = gxe.ExpectColumnValuesToBeInSet(column="size", value_set=[])
     assert name_worst(within, frame) == tuple(f"s{n}" for n in range(12))
+
+
+def test_lists_are_named_by_their_length():
+    frame = pd.DataFrame({"id": ["a", "b", "c"], "x": [[1, 2], None, np.zeros(3)]})
+    suite = run_suite(
+        "s",
+        frame,
+        [
+            gxe.ExpectColumnValuesToNotBeNull(column="x"),
+            gxe.ExpectColumnValuesToBeInSet(column="x", value_set=["2 values"]),
+        ],
+    )
+    assert [result.observed for result in suite.results] == [
+        "1 of 3 unexpected (33.3 %): null",
+        "1 of 2 unexpected (50.0 %): 3 values",
+    ]
+    assert [result.samples for result in suite.results] == [("b",), ("c",)]
