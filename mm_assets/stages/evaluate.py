@@ -339,7 +339,7 @@ def list_predictions(
                 {
                     "id": test["id"].iloc[found.rows].to_numpy(),
                     "target": name,
-                    "true": test[name].iloc[found.rows].to_numpy(),
+                    "true": test[name].iloc[found.rows].astype("str").to_numpy(),
                     "predicted": model.targets[name].answer(found.probabilities),
                     "probabilities": list(found.probabilities),
                 }
