@@ -31,7 +31,7 @@ def write_plot_data(
                 {
                     "confidence": round(one["confidence"], 4),
                     "right": round(one["accuracy"], 4),
-                    "ideal": round(one["confidence"], 4),
+                    "stated": round(one["confidence"], 4),
                     "claims": one["claims"],
                 }
                 for one in found["reliability"]["calibrated"]["bins"]

@@ -27,7 +27,7 @@ def test_every_kind_has_a_folder_with_a_file_for_each_target_that_has_it(tmp_pat
     write_plot_data(tmp_path, {"mood": CLASSES, "age": NUMBER}, {"mood": answers})
     assert read(tmp_path) == {
         "reliability/mood.json": [
-            {"confidence": 0.85, "right": 0.75, "ideal": 0.85, "claims": 4},
+            {"confidence": 0.85, "right": 0.75, "stated": 0.85, "claims": 4},
         ],
         "recall/mood.json": [{"class": "glad", "recall": 0.125}],
         "subsets/mood.json": [

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.config import read_config
@@ -34,7 +35,7 @@ PARAMS = {
     },
     "targets": {"mood": {"kind": "multiclass", "column": "mood", "classes": ["glad", "sad"]}},
     "train": {"epochs": 5},
-    "evaluation": {"bootstrap": 100},
+    "evaluation": {"bootstrap": 100, "slices": ["town"]},
     "gates": {"quarantined_share": 0.1},
 }
 
@@ -48,6 +49,7 @@ def write_project(root):
         vectors = rng.normal(size=(300, 4)) + strength * (2 * labels[:, None] - 1)
         table[key] = [json.dumps(vector.round(6).tolist()) for vector in vectors]
     frame = pd.DataFrame({**table, "mood": np.where(labels, "glad", "sad")})
+    frame["town"] = np.where(np.arange(300) % 2, NASTY, "sun")
     frame.loc[7, "id"] = NASTY
     frame.loc[7, "mood"] = NASTY
     frame.loc[9:20, "gait"] = None
@@ -100,6 +102,27 @@ def test_the_page_shows_the_figures_of_evidence_json(finished, page):
         assert f'<td class="n">{shown}</td>' in page
     assert "always &#39;" in page
     assert "voice + gait" in page
+
+
+def test_the_page_names_the_worst_slice_and_the_error_of_calibration(finished, page):
+    found = json.loads((finished.evaluation / "evidence.json").read_text())["mood"]
+    worst, ece = found["worst_slice"], found["reliability"]["calibrated"]["ece"]
+    assert f"<strong>town: {escape(worst['value'])}</strong>" in page
+    assert page.count('<tr class="worst">') == 1
+    assert f'<td class="n">{100 * ece:.1f}\N{NO-BREAK SPACE}%</td>' in page
+    for one in found["recalls"]:
+        assert f"<td>{one['class']}</td>" in page
+
+
+def test_the_page_shows_the_most_confident_errors_with_previews(finished, page):
+    errors = json.loads((finished.evaluation / "errors.json").read_text())["mood"]
+    assert errors
+    section = page[page.index('<section id="errors">') : page.index('<section id="plots">')]
+    places = [section.index(f"<td>{one['id']}<br>") for one in errors]
+    assert places == sorted(places)
+    for one in errors:
+        for preview in one["previews"].values():
+            assert f'<td class="preview">{preview}</td>' in section
 
 
 def test_the_page_shows_every_expectation_of_every_report(finished, page):

@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, recall_score
 
 from mm_assets.contracts.errors import ConfigError, SourceError, StageError
@@ -10,6 +12,8 @@ from mm_assets.evaluation.errors import MOST_ERRORS
 from mm_assets.stages.evaluate import evaluate, read_upper_bounds
 from mm_assets.stages.train import train
 from mm_assets.training.model import load_model
+
+ROOT = Path(__file__).parents[3]
 
 
 def run(embedded):
@@ -268,3 +272,17 @@ def test_the_metrics_file_holds_what_is_followed_from_run_to_run_and_no_more(emb
     assert metrics["subsets"]["hint"] == side["subsets"]["hint"]["accuracy"]
     plain = {f"side_{key}": value for key, value in metrics.items() if not isinstance(value, dict)}
     assert report.metrics == plain
+
+
+def test_what_dvc_plots_is_what_is_written(embedded):
+    project, _, _ = run(embedded)
+    declared = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]
+    options = {path: given for entry in declared for path, given in entry.items()}
+    written = list((project.workspace.evaluation / "plot_data").glob("*/*.json"))
+    assert {path.parent.relative_to(project.workspace.root).as_posix() for path in written} == {
+        path for path in options if not path.endswith(".csv")
+    }
+    for path in written:
+        given = options[path.parent.relative_to(project.workspace.root).as_posix()]
+        fields = {given["x"], *([given["y"]] if isinstance(given["y"], str) else given["y"])}
+        assert all(fields <= record.keys() for record in json.loads(path.read_text()))
