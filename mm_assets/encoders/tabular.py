@@ -72,7 +72,7 @@ class Tabular(base.Encoder):
             )
         if len(fitted["categories_per_column"]):
             sizes = fitted["categories_per_column"].tolist()
-            parts.append(tabular.OneHot(fitted["categories"].split(sizes)))
+            parts.append(tabular.OneHot(torch.split(fitted["categories"], sizes)))
         return tabular.Tabular(parts).eval()
 
 

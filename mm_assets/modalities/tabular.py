@@ -245,7 +245,8 @@ def join_columns(frame: pd.DataFrame, columns: Mapping[str, ColumnType]) -> pd.S
         # Each distinct value is written once; place -1, a null, takes the last text.
         places, distinct = pd.factorize(values)
         written = [_write(value, name, column) for value in distinct.tolist()]
-        joined += pd.array([*written, ""], dtype="str").take(places)
+        texts = pd.Series([*written, ""], dtype="str").take(places)
+        joined = joined.str.cat(texts.set_axis(frame.index))
     return ("{" + joined.str.slice(2) + "}").where(joined != "", None)
 
 

@@ -40,6 +40,7 @@ class OneHot(nn.Module):
 
     wanted: Tensor
     column: Tensor
+    member: Tensor
 
     def __init__(self, known: Sequence[Int[Tensor, " _"]]) -> None:
         super().__init__()
