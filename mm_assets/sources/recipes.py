@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Literal
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import SourceError
@@ -12,6 +14,9 @@ from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.sources.raw_data import copy_folder, record_data, replace_data
 from mm_assets.sources.sample import generate_sample
+
+# Recipes whose data is made up, by the language of its messages.
+GENERATED: dict[str, Literal["en", "zh"]] = {"sample": "en", "sample_zh": "zh"}
 
 
 def list_recipes(root: Path) -> dict[str, str]:
@@ -25,13 +30,13 @@ def list_recipes(root: Path) -> dict[str, str]:
 def use_recipe(root: Path, name: str, *, data: Path | None = None, force: bool = False) -> None:
     """Fill `data/`, write `params.yaml` from a recipe, and record the data's version with DVC.
 
-    The recipes `sample` and `cmu_mosi` know how their data is read; for any other the folder is
-    taken as it is: a sample table and its media.
+    The recipes `sample`, `sample_zh` and `cmu_mosi` know how their data is made or read; for any
+    other the folder is taken as it is: a sample table and its media.
 
     Args:
         root: The project's root.
         name: A file of `recipes/`, without its ending.
-        data: The folder to fill `data/` from. `sample` needs none; with any other recipe but
+        data: The folder to fill `data/` from. The samples need none; with any other recipe but
             `cmu_mosi` it may be left out to go on with what `data/` holds.
         force: Replace `data/` even where DVC has no copy of it.
 
@@ -48,7 +53,7 @@ def use_recipe(root: Path, name: str, *, data: Path | None = None, force: bool =
     read_config(recipe)
     workspace = Workspace(root)
     _require_source(name, data, workspace.data)
-    if name == "sample" or data is not None:
+    if name in GENERATED or data is not None:
         replace_data(workspace, lambda folder: _fill(name, data, folder), force=force)
     replace_params(root, recipe.read_text(encoding="utf-8"))
     record_data(root)
@@ -90,21 +95,26 @@ def import_folder(root: Path, folder: Path, *, force: bool = False) -> None:
 
 
 def replace_params(root: Path, text: str) -> None:
-    """Write `params.yaml`; one that is no recipe as it came is kept as `params.yaml.bak`."""
-    workspace = Workspace(root)
-    _keep_params(workspace.params, root / "recipes")
-    write_text(workspace.params, text)
+    """Write `params.yaml`; one that is neither this nor a recipe as it came is kept beside it.
+
+    It is kept as `params.yaml.bak`, or with a number where there is one already.
+    """
+    params = Workspace(root).params
+    if params.is_file():
+        recipes = (root / "recipes").glob("*.yaml")
+        known = {text, *(recipe.read_text(encoding="utf-8") for recipe in recipes)}
+        before = params.read_bytes()
+        if before not in {one.encode() for one in known}:
+            kept = _find_free(params.with_suffix(".yaml.bak"))
+            kept.write_bytes(before)
+            announce(f"your params.yaml is kept as {kept.name}")
+    write_text(params, text)
 
 
-def _keep_params(params: Path, recipes: Path) -> None:
-    """Keep the `params.yaml` that is about to be replaced, unless it is a recipe as it came."""
-    if not params.is_file():
-        return
-    text = params.read_text(encoding="utf-8")
-    if all(text != recipe.read_text(encoding="utf-8") for recipe in recipes.glob("*.yaml")):
-        kept = params.with_suffix(".yaml.bak")
-        write_text(kept, text)
-        announce(f"your params.yaml is kept as {kept.name}")
+def _find_free(path: Path) -> Path:
+    """Give the path, with the first free number from 2 on where there is such a file."""
+    taken = (path.with_name(f"{path.name}{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], taken) if not one.exists())
 
 
 def _require_source(name: str, data: Path | None, present: Path) -> None:
@@ -113,9 +123,9 @@ def _require_source(name: str, data: Path | None, present: Path) -> None:
     Raises:
         SourceError: A folder was given and is not needed, or is needed and not there.
     """
-    if name == "sample":
+    if name in GENERATED:
         if data is not None:
-            raise SourceError(f"recipe sample makes its own data; leave out --data {data}")
+            raise SourceError(f"recipe {name} makes its own data; leave out --data {data}")
     elif data is None:
         if name == "cmu_mosi" or not present.is_dir():
             raise SourceError(f"recipe {name} needs a folder to read; give it with --data FOLDER")
@@ -126,7 +136,7 @@ def _require_source(name: str, data: Path | None, present: Path) -> None:
 def _fill(name: str, data: Path | None, folder: Path) -> None:
     """Fill an empty data folder from the recipe's source."""
     if data is None:
-        generate_sample(folder)
+        generate_sample(folder, language=GENERATED[name])
     elif name == "cmu_mosi":
         read_cmu_mosi(data, folder)
     else:

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import ConfigError, SourceError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.sources.raw_data import bind_remote
-from mm_assets.sources.recipes import import_folder, list_recipes, use_recipe
+from mm_assets.sources.recipes import import_folder, list_recipes, replace_params, use_recipe
+from mm_assets.sources.sample.answer import tabulate_bounds
 from mm_assets.stages.project import build_project
 
 ROOT = Path(__file__).parents[3]
@@ -124,6 +126,18 @@ def test_an_edited_params_file_is_kept_beside_and_a_recipe_is_not(project, clini
     assert "your params.yaml is kept as params.yaml.bak" in capsys.readouterr().err
 
 
+def test_what_was_kept_before_is_kept(tmp_path, capsys):
+    params = tmp_path / "params.yaml"
+    for text in ("one", "two", "two", "three"):
+        replace_params(tmp_path, text)
+    kept = {path.name: path.read_text() for path in tmp_path.glob("params.yaml.bak*")}
+    assert (kept, params.read_text()) == (
+        {"params.yaml.bak": "one", "params.yaml.bak2": "two"},
+        "three",
+    )
+    assert capsys.readouterr().err.endswith("kept as params.yaml.bak2\n")
+
+
 def test_cmu_mosi_is_read_from_its_own_layout(project):
     released = ROOT / "../shared/data/cmu_mosi"
     if not released.is_dir():
@@ -136,15 +150,20 @@ def test_cmu_mosi_is_read_from_its_own_layout(project):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("clinik", None, r"no recipe 'clinik' in .*; there are clinic, cmu_mosi, sample"),
+        (
+            "clinik",
+            None,
+            r"no recipe 'clinik' in .*; there are clinic, cmu_mosi, sample, sample_zh",
+        ),
         ("clinic", None, r"recipe clinic needs a folder to read; give it with --data FOLDER"),
         ("cmu_mosi", None, r"recipe cmu_mosi needs a folder to read"),
         ("clinic", Path("nowhere"), r"--data must be a folder that exists, got nowhere"),
         ("sample", Path("here"), r"sample makes its own data; leave out --data here"),
+        ("sample_zh", Path("here"), r"sample_zh makes its own data; leave out --data here"),
     ],
 )
 def test_an_unclear_wish_stops_before_any_work(project, name, data, message):
-    for shipped in ("sample", "cmu_mosi"):
+    for shipped in ("sample", "sample_zh", "cmu_mosi"):
         (project / f"recipes/{shipped}.yaml").write_text(RECIPE)
     with pytest.raises(SourceError, match=message):
         use_recipe(project, name, data=data)
@@ -229,6 +248,21 @@ def test_the_samples_remote_is_bound_to_what_it_holds(project, clinic):
     (project / "data/samples.csv").write_text("id,note,urgent\n")
     use_recipe(project, "clinic")
     assert "remote" not in read_pointer(project)
+
+
+@pytest.mark.slow
+def test_the_chinese_sample_is_generated_and_has_the_same_answer(project):
+    for name in ("sample", "sample_zh"):
+        (project / f"recipes/{name}.yaml").write_text((ROOT / f"recipes/{name}.yaml").read_text())
+    use_recipe(project, "sample_zh")
+    card = json.loads((project / "data/card.json").read_text())
+    assert card["title"] == "Messages to a service desk, in Chinese (generated sample)"
+    assert card["upper_bounds"] == tabulate_bounds()
+    first = (project / "data/samples.csv").read_text(encoding="utf-8").splitlines()[1]
+    assert "的" in first
+    english, chinese = (read_config(project / f"recipes/{n}.yaml") for n in ("sample", "sample_zh"))
+    assert chinese.modalities["text"].encoder.name == "hashed_ngrams"
+    assert chinese.targets == english.targets
 
 
 def test_help_lists_the_recipes(project, monkeypatch):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -49,6 +50,33 @@ def test_a_longer_sample_starts_with_the_shorter_one(tmp_path):
     table = Path("samples.csv")
     assert long.pop(table).startswith(short.pop(table))
     assert short.items() <= long.items()
+
+
+def test_another_language_changes_the_messages_alone(tmp_path):
+    for language in ("en", "zh"):
+        generate_sample(tmp_path / language, rows=8, customers=4, language=language, missing=0.2)
+    english, chinese = (read_files(tmp_path / language) for language in ("en", "zh"))
+    for name in (Path("samples.csv"), Path("card.json")):
+        assert english.pop(name) != chinese.pop(name)
+    assert english == chinese
+
+    tables = [read_table(tmp_path / language / "samples.csv") for language in ("en", "zh")]
+    both = tables[0].message.notna() & tables[1].message.notna()
+    for column in set(COLUMNS) - {"message"}:
+        assert tables[0][column].equals(tables[1][column])
+    assert tables[0].message.isna().equals(tables[1].message.isna())
+    good = both & ~tables[0].id.str.contains("-[a-z]")
+    assert tables[1].message[good].str.contains("[\u4e00-\u9fff]{4}").all()
+
+
+@pytest.mark.slow
+def test_the_english_sample_is_the_one_in_the_repositorys_store(tmp_path):
+    """Its files lie in a DVC remote of the repository, named by their MD5."""
+    store = ROOT / ".dvc/sample/files/md5"
+    generate_sample(tmp_path / "data")
+    for content in read_files(tmp_path / "data").values():
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        assert (store / digest[:2] / digest[2:]).is_file()
 
 
 def test_new_customers_are_other_people(tmp_path):

@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mm_assets.sources.sample.text import (
+    ENGLISH,
     INTENTS,
     SENTIMENTS,
     SLOT,
@@ -15,17 +17,18 @@ from mm_assets.sources.sample.text import (
     draw_writer,
     write_message,
 )
+from mm_assets.sources.sample.text_zh import CHINESE
 
 SHOWN = list(itertools.product(INTENTS, SENTIMENTS))
 PLAIN = Writer(WORDS, INTENTS | SENTIMENTS, greeting="", closing="", lowercase=False, typo_rate=0.0)
 
 
-def write_many(customers):
+def write_many(customers, language=ENGLISH):
     """Write one message per customer and pair of classes."""
     rows = []
     for number in customers:
         rng = np.random.default_rng(number)
-        writer = draw_writer(rng)
+        writer = draw_writer(rng, language)
         rows += [(write_message(writer, i, s, rng), i, s) for i, s in SHOWN]
     return zip(*rows, strict=True)
 
@@ -51,6 +54,56 @@ def test_a_model_of_words_reads_strangers():
     for labels, true in zip(known, expected, strict=True):
         model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10)).fit(messages, labels)
         assert model.score(strange, true) > 0.98
+
+
+def test_the_chinese_grammar_has_the_same_classes_and_slots_as_the_english_one():
+    assert list(CHINESE.clauses) == list(ENGLISH.clauses)
+    assert list(CHINESE.words) == list(ENGLISH.words)
+    for key, clauses in CHINESE.clauses.items():
+        assert len(set(clauses)) == len(ENGLISH.clauses[key]), key
+        assert {slot for clause in clauses for slot in SLOT.findall(clause)} <= set(
+            CHINESE.words
+        ) | {
+            "number",
+            "amount",
+        }
+    for slot, words in CHINESE.words.items():
+        assert len(words) == len(ENGLISH.words[slot]), slot
+
+
+def test_a_model_of_characters_reads_strangers_in_chinese():
+    messages, *known = write_many(range(30), CHINESE)
+    strange, *expected = write_many(range(100, 115), CHINESE)
+    for labels, true in zip(known, expected, strict=True):
+        model = make_pipeline(
+            TfidfVectorizer(analyzer="char", ngram_range=(1, 3)), LogisticRegression(C=10)
+        ).fit(messages, labels)
+        assert model.score(strange, true) > 0.97
+
+
+@pytest.mark.parametrize(("intent", "sentiment"), SHOWN)
+def test_a_chinese_message_is_chinese_throughout(intent, sentiment):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        message = write_message(draw_writer(rng, CHINESE), intent, sentiment, rng)
+        assert re.fullmatch(r"[\u4e00-\u9fff\d.，。：！]+", message), message  # noqa: RUF001
+        assert "。。" not in message
+
+
+def test_a_typing_error_in_chinese_swaps_two_characters():
+    words, clauses = CHINESE.words, CHINESE.clauses
+    plain, careless = (Writer(words, clauses, "", "", False, rate, CHINESE) for rate in (0.0, 1.0))
+    changed = 0
+    for seed in range(30):
+        clean, typed = (
+            write_message(writer, "defect", "neutral", np.random.default_rng(seed))
+            for writer in (plain, careless)
+        )
+        assert sorted(clean) == sorted(typed)
+        wrong = [at for at in range(len(clean)) if clean[at] != typed[at]]
+        assert len(wrong) in (0, 2)
+        changed += bool(wrong)
+    assert changed > 20
 
 
 def test_customers_word_the_same_thing_differently():
