@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+EMBEDDINGS_VERSION = 1
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """One modality's vectors, for the rows that have the modality.
@@ -52,7 +55,8 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
         }
     )
     pq.write_table(table, folder / "vectors.parquet")
-    write_json(folder / "encoder.json", embeddings.encoder)
+    described = {"schema_version": EMBEDDINGS_VERSION, **embeddings.encoder}
+    write_json(folder / "encoder.json", described)
     if embeddings.state:
         save_file(embeddings.state, folder / "state.safetensors")
 
@@ -61,7 +65,7 @@ def read_embeddings(folder: Path) -> Embeddings:
     """Read what `write_embeddings` wrote.
 
     Raises:
-        StageError: Nothing was written; names the stage.
+        StageError: Nothing was written, or by a release with another schema; names the stage.
     """
     import pyarrow.parquet as pq
     from safetensors.numpy import load_file
@@ -71,8 +75,15 @@ def read_embeddings(folder: Path) -> Embeddings:
             f"no embeddings of {folder.name!r} in {folder.parent}; run `dvc repro embed@{folder.name}`"
             " (in the web UI press *Reload definitions* first: params.yaml has changed)"
         )
-    table = pq.read_table(folder / "vectors.parquet")
     encoder = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+    version = encoder.pop("schema_version", None)
+    if version != EMBEDDINGS_VERSION:
+        raise StageError(
+            f"the embeddings in {folder} have schema version {version}, this release reads "
+            f"{EMBEDDINGS_VERSION}; make them again with `dvc repro -f embed@{folder.name}` (vectors "
+            "come from the store)"
+        )
+    table = pq.read_table(folder / "vectors.parquet")
     flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     state = folder / "state.safetensors"
     return Embeddings(

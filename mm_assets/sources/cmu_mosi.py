@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mm_assets.contracts.errors import SourceError
 from mm_assets.data.atomic import write_json
+from mm_assets.data.card import CARD_VERSION
 
 TABLE = "utterances.parquet"
 CLASSES = ("negative", "positive")  # the file's labels 0 and 1
@@ -71,7 +72,7 @@ def read_cmu_mosi(source: Path, folder: Path) -> None:
     write_json(
         folder / "card.json",
         {
-            "schema_version": 1,
+            "schema_version": CARD_VERSION,
             "title": "CMU-MOSI, utterance level",
             "description": (
                 f"{table.num_rows} utterances of {len(table['video'].unique())} videos. The text "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mm_assets.contracts.errors import ConfigError, SourceError, StageError
 from mm_assets.contracts.report import Plot, StageReport, Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
+from mm_assets.data.card import read_card
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import ID, read_augmented, read_table
 from mm_assets.data.vectors import read_embeddings
@@ -314,10 +314,8 @@ def read_upper_bounds(path: Path) -> dict[str, dict[str, float]]:
     Raises:
         SourceError: The card is damaged.
     """
-    if not path.is_file():
-        return {}
+    card = read_card(path)
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
         return {str(k): dict(v) for k, v in card.get("upper_bounds", {}).items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise SourceError(
@@ -398,7 +396,7 @@ def summarize(evidence: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
             numbers["ece_uncalibrated"] = found["reliability"]["uncalibrated"]["ece"]
         if found["worst_slice"] is not None:
             numbers[f"worst_slice_{metric}"] = found["worst_slice"][metric]
-        if len(found["recalls"]) <= MOST_CLASSES:
+        if 0 < len(found["recalls"]) <= MOST_CLASSES:
             numbers["recall"] = {one["class"]: one["recall"] for one in found["recalls"]}
         numbers["subsets"] = {key: one[metric] for key, one in found["subsets"].items()}
         chosen[name] = numbers

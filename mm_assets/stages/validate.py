@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.card import read_card
 from mm_assets.data.table import ID, read_table
 from mm_assets.validation.expectations import (
     check_expectations,
@@ -200,16 +199,9 @@ def _report(
 
 
 def _describe_source(path: Path) -> tuple[Table, ...]:
-    """Repeat what `data/card.json` says of the data in words, where there is such a file.
-
-    Raises:
-        SourceError: It is no JSON object.
-    """
-    if not path.is_file():
+    """Repeat what `data/card.json` says of the data in words, where there is such a file."""
+    card = read_card(path)
+    rows = tuple((key, card[key]) for key in SAID if isinstance(card.get(key), str))
+    if not card:
         return ()
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        rows = tuple((key, said[key]) for key in SAID if isinstance(said.get(key), str))
-    except (ValueError, AttributeError) as error:
-        raise SourceError(f"{path} must hold a JSON object ({error}); mend or delete it") from None
     return (Table(title="About the data", columns=("", "as its card says"), rows=rows),)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mm_assets.contracts.errors import SourceError
 from mm_assets.data.atomic import write_json
+from mm_assets.data.card import CARD_VERSION
 from mm_assets.data.progress import show_progress
 from mm_assets.sources.sample.answer import TARGETS, tabulate_bounds
 from mm_assets.sources.sample.broken import FAULTS, PREFIX, Row
@@ -18,7 +19,6 @@ from mm_assets.sources.sample.text import ENGLISH, Language, Writer, draw_writer
 from mm_assets.sources.sample.text_zh import CHINESE
 from mm_assets.sources.sample.voice import Speaker, draw_speaker, speak, write_voice
 
-CARD_VERSION = 1
 LANGUAGES = {"en": ENGLISH, "zh": CHINESE}
 COLUMNS = ("id", "customer", "message", "voice", "photo", "sentiment", "intent")
 CELLS = ("message", "photo", "voice")

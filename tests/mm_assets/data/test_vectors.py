@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from mm_assets.contracts.errors import DataContractError
+from mm_assets.contracts.errors import DataContractError, StageError
 from mm_assets.data.vectors import Embeddings, align_vectors, read_embeddings, write_embeddings
 
 
@@ -52,3 +54,22 @@ def test_two_vectors_of_one_row_are_refused():
     rows = pd.DataFrame({"id": ["a"], "copy": [1]})
     with pytest.raises(DataContractError, match=r"two vectors for id 'a', copy 1"):
         align_vectors(make(["a", "a"], [1, 1]), rows)
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_vectors_of_another_schema_are_refused(tmp_path, version):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    write_embeddings(folder, make(["a"], [0]))
+    described = json.loads((folder / "encoder.json").read_text())
+    assert described.pop("schema_version") == 1
+    if version is not None:
+        described["schema_version"] = version
+    (folder / "encoder.json").write_text(json.dumps(described))
+
+    with pytest.raises(
+        StageError,
+        match=rf"/text have schema version {version}, this release reads 1; make them again with "
+        r"`dvc repro -f embed@text`",
+    ):
+        read_embeddings(folder)

@@ -142,7 +142,7 @@ def test_evaluation_needs_test_rows(embedded):
 
 def test_a_damaged_card_is_named(tmp_path):
     (tmp_path / "card.json").write_text("[]")
-    with pytest.raises(SourceError, match=r"card\.json must be JSON with `upper_bounds`"):
+    with pytest.raises(SourceError, match=r"card\.json must hold a JSON object"):
         read_upper_bounds(tmp_path / "card.json")
     assert read_upper_bounds(tmp_path / "absent.json") == {}
 
