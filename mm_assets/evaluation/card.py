@@ -169,7 +169,8 @@ def _count_checks(reports: Iterable[StageReport]) -> dict[str, int]:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+    shown = round(100 * share, digits) + 0.0  # no minus before a zero
+    return f"{shown:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _css_percent(share: float) -> str:
