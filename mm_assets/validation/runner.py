@@ -19,6 +19,7 @@ import numpy as np
 
 from mm_assets.contracts.report import ExpectationResult, SuiteResult
 from mm_assets.data.table import ID
+from mm_assets.validation.previews import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 SHOWN_VALUES = 3  # unexpected values named in a result's text
+SHOWN_CHARS = 60  # of each
 SHOWN_SAMPLES = 12  # ids of rows that break an expectation
 RANGES = {"expect_column_values_to_be_between", "expect_column_value_lengths_to_be_between"}
 
@@ -224,7 +226,8 @@ def _read_counts(result: Mapping[str, Any]) -> str:
     unexpected = result["unexpected_count"]
     if not unexpected:
         return f"all {evaluated} as expected" if evaluated else "no values"
-    examples = list(dict.fromkeys(_show(value) for value in result["partial_unexpected_list"]))
+    values = (shorten(_show(value), SHOWN_CHARS) for value in result["partial_unexpected_list"])
+    examples = list(dict.fromkeys(values))
     return (
         f"{unexpected} of {evaluated} unexpected ({100 * unexpected / evaluated:.1f} %): "
         + ", ".join(examples[:SHOWN_VALUES])

@@ -62,7 +62,7 @@ def edit(path, old, new):
         (
             "kind: multiclass",
             "kind: multi",
-            r"`targets.sentiment.kind` must be one of multiclass, got 'multi'",
+            r"`targets.sentiment.kind` must be one of .*multiclass.*, got 'multi'",
         ),
     ],
 )
@@ -115,16 +115,21 @@ def test_a_modality_taken_out_leaves_no_folder_and_no_report(root):
     for key in ("text", "smell"):
         folder = project.workspace.embeddings(key)
         folder.mkdir(parents=True)
-        report = project.workspace.report(f"embed@{key}")
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text("{}")
+        for file in (
+            project.workspace.report(f"embed@{key}"),
+            project.workspace.page(f"embed@{key}"),
+        ):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
 
     remove_stale_modalities(project)
 
     assert project.workspace.embeddings("text").is_dir()
     assert project.workspace.report("embed@text").is_file()
+    assert project.workspace.page("embed@text").is_file()
     assert not project.workspace.embeddings("smell").exists()
     assert not project.workspace.report("embed@smell").exists()
+    assert not project.workspace.page("embed@smell").exists()
 
 
 def test_input_that_moves_during_a_stage_fails_it(root, monkeypatch):
@@ -155,3 +160,4 @@ def test_a_breach_of_the_table_writes_the_report_and_then_fails(root):
         run_stage(root, "validate")
     report = json.loads((root / "artifacts/reports/validate.json").read_text())
     assert [suite["name"] for suite in report["suites"]] == ["table_is_well_formed"]
+    assert "Stopped: " in (root / "artifacts/pages/validate.html").read_text()

@@ -36,6 +36,12 @@ def test_more_than_three_unexpected_values_end_in_an_ellipsis():
     assert result.observed == "4 of 5 unexpected (80.0 %): w, x, y, …"
 
 
+def test_a_long_unexpected_value_is_cut():
+    frame = pd.DataFrame({"name": ["x" * 500]})
+    result = check_one(gxe.ExpectColumnValuesToBeInSet(column="name", value_set=["v"]), frame)
+    assert result.observed == f"1 of 1 unexpected (100.0 %): {'x' * 58} …"
+
+
 def test_an_expectation_that_cannot_be_evaluated_is_errored_and_blocks():
     suite = run_suite("suite", FRAME, [gxe.ExpectColumnValuesToNotBeNull(column="absent")])
     (result,) = suite.results
