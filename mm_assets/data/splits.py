@@ -22,7 +22,8 @@ def assign_splits(groups: pd.Series, *, shares: SplitConfig, seed: int) -> pd.Se
 
     Test takes the lowest part of the interval and validation the next, so that a row that was
     once in training is never a test row of a later model, however the data grows, and test rows
-    stay what they are when only the shares of the other two change.
+    stay what they are when only the shares of the other two change. (Nothing is remembered: where
+    a training row is taken out of the table, a copy of it in another group takes its place.)
 
     Args:
         groups: One group (or, where there is none, id) per row, as text.

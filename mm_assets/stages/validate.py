@@ -123,7 +123,7 @@ def judge_rows(
         ),
         identifying=project.identifying,
     )
-    duplicates = find_duplicates(passed, content, list(config.targets))
+    duplicates = find_duplicates(passed, content, list(config.targets), seed=config.seed)
     return named, probes, join_findings([findings, duplicates])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mm_assets.contracts.config import SPLITS, Config
+from mm_assets.data.splits import place_on_unit_interval
 from mm_assets.data.table import GROUP, ID, SPLIT
 from mm_assets.modalities.tabular import join_columns
 
@@ -75,16 +76,19 @@ def find_bad_rows(
 
 
 def find_duplicates(
-    samples: pd.DataFrame, content: pd.Series, targets: Sequence[str]
+    samples: pd.DataFrame, content: pd.Series, targets: Sequence[str], *, seed: int
 ) -> pd.DataFrame:
-    """Find rows with equal content: of those that agree the first stays, else none does.
+    """Find rows with equal content: of those that agree one stays, else none does.
 
-    A null label contradicts nothing.
+    The one furthest from test stays, of those alike in this the first: so a content that was once
+    trained on never becomes a test row because a copy of it arrives, wherever in the table. A null
+    label contradicts nothing.
 
     Args:
         samples: The rows that passed every other rule.
         content: Per row of `samples`, from `number_contents`.
         targets: Target keys.
+        seed: `seed` of `params.yaml`, which places groups.
 
     Returns:
         Findings.
@@ -94,7 +98,9 @@ def find_duplicates(
     samples = samples.loc[content.index]
     by_content = samples[list(targets)].groupby(content)
     contradicted = content.map(by_content.nunique().gt(1).any(axis=1)).astype(bool)
-    first = pd.Series(samples[ID], index=samples.index).groupby(content).transform("first")
+    ids = pd.Series(samples[ID], index=samples.index)
+    first = ids.groupby(content).transform("first")
+    stays = content.map(_distance_from_test(samples, seed).groupby(content).idxmax())
     contradiction = "has the same content as " + first + ", yet another label"
     # The first of its kind cannot name itself.
     contradiction = contradiction.mask(
@@ -105,12 +111,20 @@ def find_duplicates(
             report(samples, contradicted, "label_contradicted", contradiction),
             report(
                 samples,
-                content.duplicated() & ~contradicted,
+                (stays != samples.index) & ~contradicted,
                 "content_duplicated",
-                "has the same content as " + first,
+                "has the same content as " + ids.reindex(stays).set_axis(samples.index),
             ),
         ]
     )
+
+
+def _distance_from_test(samples: pd.DataFrame, seed: int) -> pd.Series:
+    """Measure how far from test a row's split lies, by what `assign_splits` goes by."""
+    if SPLIT in samples:
+        return samples[SPLIT].map({"test": 0.0, "validation": 1.0, "train": 2.0})
+    groups = samples[GROUP].astype("str")
+    return groups.map({name: place_on_unit_interval(name, seed=seed) for name in groups.unique()})
 
 
 def number_contents(contents: pd.DataFrame, *, identifying: Sequence[str]) -> pd.Series:

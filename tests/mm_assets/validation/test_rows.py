@@ -1,3 +1,5 @@
+import hashlib
+
 import pandas as pd
 import pytest
 
@@ -99,10 +101,10 @@ def test_a_row_may_have_several_findings_in_the_order_of_the_rules():
     assert [reason for _, reason, _ in found] == ["split_unknown", "label_unknown", "no_modality"]
 
 
-def find_equal(contents, labels):
+def find_equal(contents, labels, seed=0, **columns):
     ids = [f"r{n}" for n in range(1, len(contents) + 1)]
-    samples = pd.DataFrame({"id": ids, "mood": pd.Series(labels, dtype="str")})
-    found = find_duplicates(samples, pd.Series(contents), ["mood"])
+    samples = pd.DataFrame({"id": ids, "group": "g", "mood": pd.Series(labels, dtype="str")})
+    found = find_duplicates(samples.assign(**columns), pd.Series(contents), ["mood"], seed=seed)
     return list(zip(found["row"], found["reason"], found["detail"], strict=True))
 
 
@@ -112,6 +114,22 @@ def test_of_rows_with_equal_content_and_label_the_first_stays():
         (3, "content_duplicated", "has the same content as r1"),
         (4, "content_duplicated", "has the same content as r1"),
     ]
+
+
+def test_of_equal_rows_the_one_whose_group_lies_furthest_from_test_stays():
+    groups = ["a", "b", "c", "d"]
+    for seed in range(8):
+        # By hand: the first 8 bytes of SHA-256 of "SEED:GROUP"; test takes the lowest part.
+        places = [hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8] for group in groups]
+        stays = f"r{places.index(max(places)) + 1}"
+        found = find_equal(["x"] * 4, [None] * 4, seed=seed, group=groups)
+        assert {f"r{row}" for row, _, _ in found} == {"r1", "r2", "r3", "r4"} - {stays}
+        assert {detail for _, _, detail in found} == {f"has the same content as {stays}"}
+
+
+def test_of_equal_rows_a_given_training_row_stays():
+    found = find_equal(["x"] * 4, [None] * 4, split=["test", "validation", "train", "train"])
+    assert found == [(row, "content_duplicated", "has the same content as r3") for row in (1, 2, 4)]
 
 
 def test_of_rows_with_equal_content_and_other_labels_none_stays():
@@ -139,8 +157,8 @@ def test_rows_that_only_share_their_description_repeat_nothing():
     contents = pd.DataFrame({"row": ["1", "1", "1", "1"], "photo": [None, None, "2", "2"]})
     found = number_contents(contents, identifying=["photo"])
     assert found.isna().tolist() == [True, True, False, False]
-    samples = pd.DataFrame({"id": list("abcd"), "mood": ["x", "y", "x", "x"]})
-    duplicates = find_duplicates(samples, found, ["mood"])
+    samples = pd.DataFrame({"id": list("abcd"), "group": "g", "mood": ["x", "y", "x", "x"]})
+    duplicates = find_duplicates(samples, found, ["mood"], seed=0)
     assert list(zip(duplicates["id"], duplicates["reason"], strict=True)) == [
         ("d", "content_duplicated")
     ]
