@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,10 +110,16 @@ def _read_roles(given: tuple[str, ...]) -> dict[str, Role]:
 
 
 def _ask(survey: Survey, roles: dict[str, Role]) -> Survey:
-    """Ask about each unsure column; an answer may settle or unsettle others."""
+    """Ask about the table, each unsure column and what is missing; an answer may settle others."""
     from mm_assets.sources.columns import quote
-    from mm_assets.sources.folder import ROLES, reconsider
+    from mm_assets.sources.folder import ROLES, TARGETS, reconsider, survey_folder
 
+    if survey.others:
+        names = [path.name for path in (survey.table, *survey.others)]
+        name = click.prompt("which table", default=names[0], type=click.Choice(names))
+        if name != survey.table.name:
+            survey = survey_folder(survey.folder, table=name, roles=roles)
+        survey = replace(survey, others=())
     for note in survey.notes:
         click.echo(f"note: {note}")
     while (column := _next_question(survey, roles)) is not None:
@@ -121,8 +128,16 @@ def _ask(survey: Survey, roles: dict[str, Role]) -> Survey:
         if len(values):
             click.echo(f"  such as {', '.join(quote(value) for value in values.iloc[:3])}")
         roles[column.name] = click.prompt(
-            "  use it as", default=column.role, type=click.Choice(ROLES), show_choices=True
+            "  use it as", default=column.role, type=click.Choice(ROLES)
         )
+        survey = reconsider(survey, roles)
+    columns = click.Choice([column.name for column in survey.columns])
+    if not survey.having("id"):
+        roles[click.prompt("\nwhich column names the rows", type=columns)] = "id"
+        survey = reconsider(survey, roles)
+    if not survey.having(*TARGETS):
+        name = click.prompt("\nwhich column is to be predicted", type=columns)
+        roles[name] = click.prompt("  of which kind", type=click.Choice(TARGETS))
         survey = reconsider(survey, roles)
     return survey
 

@@ -103,6 +103,19 @@ def test_in_a_terminal_it_asks_and_an_answer_leads_to_the_next_question(
     assert "UNSURE" not in (project / "params.yaml").read_text()
 
 
+def test_in_a_terminal_the_table_and_what_is_missing_are_asked_for(project, folder, monkeypatch):
+    monkeypatch.setattr(commands, "sys", Terminal)
+    names = [f"n{at // 2}" for at in range(ROWS)]
+    texts = [f"the train was late and I was not happy {at // 2}" for at in range(ROWS)]
+    pd.DataFrame({"name": names, "text": texts}).to_csv(folder / "a.csv", index=False)
+    typed = "a.csv\ncategorical\ntext\nname\ntext\nmulticlass\n"
+    done = CliRunner().invoke(mm, ["init", str(folder)], input=typed)
+    assert "which table (rows.csv, a.csv) [rows.csv]: a.csv" in done.stdout
+    assert "which column names the rows (name, text): name" in done.stdout
+    assert "which column is to be predicted (name, text): text" in done.stdout
+    assert "a.csv: no column is left to predict from" in str(done.exception)
+
+
 def test_yes_asks_nothing_even_in_a_terminal(project, folder, monkeypatch):
     monkeypatch.setattr(commands, "sys", Terminal)
     call("init", folder, "--yes", typed="")
