@@ -100,8 +100,8 @@ def _describe_export(report: StageReport) -> str:
     if "parity_max_difference" not in report.metrics:
         return "not exported (`export.enabled: false` in params.yaml)"
     return (
-        f"largest difference from PyTorch {report.metrics['parity_max_difference']:.1e} in "
-        f"probability; {report.metrics['onnx_megabytes']} MB"
+        f"largest difference from PyTorch {report.metrics['parity_max_difference']:.1e}; "
+        f"{report.metrics['onnx_megabytes']} MB"
     )
 
 

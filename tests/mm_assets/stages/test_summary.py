@@ -68,7 +68,7 @@ target0: accuracy on test rows
   words               9    50.0%    25.0% -  75.0%           87.5%
   rows as given       9    50.0%    25.0% -  75.0%
 
-ONNX       largest difference from PyTorch 2.0e-06 in probability; 1.5 MB
+ONNX       largest difference from PyTorch 2.0e-06; 1.5 MB
 Checks     0 failed, 1 with a warning, of 1 expectations
            warning: validate, gain: more; got 0
 Card       artifacts/card/model_card.html
