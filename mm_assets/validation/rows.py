@@ -139,7 +139,10 @@ def number_contents(contents: pd.DataFrame, *, identifying: Sequence[str]) -> pd
         float64 per row, equal for samples with equal content; null for a sample that has none of
         the identifying modalities, and may equal another by chance.
     """
-    codes = contents.apply(lambda column: pd.factorize(column)[0])  # numbers take less than hashes
+    # Numbers take less than hashes.
+    codes = pd.DataFrame(
+        {key: pd.factorize(contents[key])[0] for key in contents}, index=contents.index
+    )
     numbers = codes.groupby(list(codes.columns), sort=False).ngroup()
     return numbers.where(contents[list(identifying)].notna().any(axis=1))
 
