@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from mm_assets.contracts.errors import SourceError
+from mm_assets.contracts.errors import ConfigError, SourceError
 from mm_assets.stages.validate import validate
 
 
@@ -238,3 +238,28 @@ def test_a_row_of_columns_is_one_cell_and_may_repeat(small):
     assert samples["profile"].iloc[0] == '{"age": "0", "plan": "free"}'
     assert probes["missing_columns"].eq(0).all()
     assert read(project, "quarantine")["reason"].tolist() == ["number_unreadable", "no_modality"]
+
+
+def test_what_params_yaml_expects_joins_the_suite_and_stands_beside_ours(small):
+    small.params["expectations"] = {
+        "feeling": [{"type": "expect_column_values_to_be_in_set", "value_set": ["glad"]}],
+        "photo.width_px": [{"type": "expect_column_values_to_be_between", "min_value": 20}],
+    }
+    small.table.loc[3, "feeling"] = "odd"  # quarantined, so it is expected of no longer
+    report = validate(small.load())
+    suite = report.suites[1]
+    assert (suite.name, suite.blocks) == ("samples_are_valid", True)
+    assert suite.description
+    asked, measured = suite.results[-2:]
+    assert (asked.column, asked.unexpected, asked.samples[0]) == ("feeling", 30, "s0")
+    widths = [one for one in suite.results if one.expectation == measured.expectation]
+    assert {one.success for one in widths if one.column == "width_px"} == {True}  # ours: above 0
+    assert (measured.column, measured.success) == ("photo.width_px", False)
+
+
+def test_an_expectation_that_great_expectations_lacks_stops_before_the_table_is_read(small):
+    small.params["expectations"] = {"feeling": [{"type": "expect_column_values_to_sing"}]}
+    project = small.load()
+    (small.root / "data/samples.csv").unlink()
+    with pytest.raises(ConfigError, match=r"`expectations.feeling.0.type` must be a type of Great"):
+        validate(project)
