@@ -16,7 +16,9 @@ from mm_assets.data.progress import show_progress
 from mm_assets.data.splits import assign_splits
 from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT
 from mm_assets.validation.contact_sheet import draw_contact_sheet
+from mm_assets.validation.leaks import check_leaks
 from mm_assets.validation.rows import number_contents
+from mm_assets.validation.runner import join_suites
 from mm_assets.validation.splits import check_splits
 
 if TYPE_CHECKING:
@@ -37,9 +39,9 @@ def augment(project: Project) -> StageReport:
         `contact_sheet.png`: some training samples beside their first copy.
     """
     config, workspace = project.config, project.workspace
-    samples = pd.read_parquet(workspace.validated / "samples.parquet")
+    valid = pd.read_parquet(workspace.validated / "samples.parquet")
     probes = pd.read_parquet(workspace.validated / "probes.parquet")
-    rows = add_copies(split_samples(samples, config), copies=config.augment.copies)
+    rows = add_copies(split_samples(valid, config), copies=config.augment.copies)
     rows[RENDER] = _plan_renderings(rows, project)
     rows = rows[[ID, COPY, SPLIT, GROUP, RENDER, *config.modalities, *config.targets]]
     training = (rows[SPLIT] == "train").to_numpy()
@@ -57,19 +59,25 @@ def augment(project: Project) -> StageReport:
     contents = probes.pivot(index=ID, columns="modality", values="content").reindex(
         columns=list(config.modalities)
     )
-    suite = check_splits(
+    samples = rows[rows[COPY] == 0]
+    outlines = {key: target.outline(samples[key]) for key, target in project.targets.items()}
+    sound = check_splits(
         rows,
         number_contents(contents, identifying=project.identifying),
         media=probes.loc[probes["modality"].isin(files), [ID, "modality", "content"]],
-        outlines={
-            key: target.outline(rows.loc[rows[COPY] == 0, key])
-            for key, target in project.targets.items()
-        },
+        outlines=outlines,
     )
+    train = samples[samples[SPLIT] == "train"]
+    leaks = check_leaks(
+        train,
+        kinds={key: modality.kind for key, modality in project.modalities.items()},
+        outlines={key: found[found.index.isin(train.index)] for key, found in outlines.items()},
+    )
+    suite = join_suites([sound, leaks], description=sound.description)
     sheet = workspace.augmented / "contact_sheet.png"
     return StageReport(
         stage="augment",
-        rows_in=len(samples),
+        rows_in=len(valid),
         rows_out=len(rows),
         metrics={
             **{f"{split}_rows": n for split, n in _count_splits(rows).items()},
