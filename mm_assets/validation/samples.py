@@ -72,7 +72,7 @@ def _check_share(share: float, findings: pd.DataFrame, config: Config) -> SuiteR
         max_value=gate,
         description=f"at most {100 * gate:.4g} % of the rows are quarantined",
         meta={
-            "advice": f"{name_reasons(findings)}; look at artifacts/validated/quarantine.parquet and mend the rows; or, if they "
+            "advice": f"{name_reasons(findings)}; `mm quarantine ls` lists the rows: mend them; or, if they "
             "are to be left out, raise `gates.quarantined_share` in params.yaml"
         },
     )

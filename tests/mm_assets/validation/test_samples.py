@@ -47,7 +47,7 @@ def test_too_many_quarantined_rows_block():
         "at most 10 % of the rows are quarantined",
         "0.11",
     )
-    assert "artifacts/validated/quarantine.parquet" in failed.advice
+    assert "`mm quarantine ls` lists the rows: mend them" in failed.advice
     assert failed.severity == "error"
 
 
