@@ -96,7 +96,8 @@ def _run_alone(project: Project, name: str, key: str | None) -> StageReport:
     write_report(project, report)
     write_json(project.workspace.log(full_name), {"stage": full_name, "elapsed_s": elapsed_s})
     if report.blocks:
-        raise SuiteFailedError(summarize_failures(report))
+        page = project.workspace.page(full_name).relative_to(root)
+        raise SuiteFailedError(f"{summarize_failures(report)}\n  all about it: {page.as_posix()}")
     return report
 
 
