@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mm_assets.sources.folder import Column, Role, Survey
 
 SHOWN_UNSURE = 20  # lines of the closing list
+NO_COLUMN = "none"
 
 
 class UseCommand(click.Command):
@@ -131,10 +132,17 @@ def _ask(survey: Survey, roles: dict[str, Role]) -> Survey:
             "  use it as", default=column.role, type=click.Choice(ROLES)
         )
         survey = reconsider(survey, roles)
-    columns = click.Choice([column.name for column in survey.columns])
+    names = [column.name for column in survey.columns]
     if not survey.having("id"):
-        roles[click.prompt("\nwhich column names the rows", type=columns)] = "id"
-        survey = reconsider(survey, roles)
+        name = click.prompt(
+            f"\nwhich column names the rows ({NO_COLUMN}: by their content)",
+            type=click.Choice([*names, NO_COLUMN]),
+            default=NO_COLUMN,
+        )
+        if name != NO_COLUMN:
+            roles[name] = "id"
+            survey = reconsider(survey, roles)
+    columns = click.Choice(names)
     if not survey.having(*TARGETS):
         name = click.prompt("\nwhich column is to be predicted", type=columns)
         roles[name] = click.prompt("  of which kind", type=click.Choice(TARGETS))
@@ -170,6 +178,11 @@ def _show(survey: Survey) -> None:
         click.echo(f"  {column.name:<{width}}  {column.role:<11}  {column.reason}")
     unsure = [
         *(["several tables"] if survey.others else []),
+        *(
+            []
+            if survey.having("id")
+            else ["no column names the rows: each is named by its content"]
+        ),
         *survey.notes,
         *(f"{column.name} as {column.role}" for column in survey.unsure),
     ]

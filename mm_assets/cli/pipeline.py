@@ -35,18 +35,18 @@ def summary() -> None:
 def upgrade(file: Path) -> None:
     """Rewrite FILE (by default params.yaml), made for an older release, to today's schema.
 
-    Comments, order and values stay; the old file is kept beside it, with .bak added to its name.
+    Comments, order and values stay; the old file is kept beside it, with .bak (.bak2, ...) added to its name.
     """
     from mm_assets.contracts.config import read_text
     from mm_assets.contracts.migrations import upgrade_params
-    from mm_assets.data.atomic import write_text
+    from mm_assets.data.atomic import find_free_name, write_text
 
     old = read_text(file)
     new, changes = upgrade_params(old, name=file.name)
     if not changes:
         click.echo(f"{file} is of the current version already; nothing to do")
         return
-    kept = file.with_name(f"{file.name}.bak")
+    kept = find_free_name(file.with_name(f"{file.name}.bak"))
     write_text(kept, old)
     write_text(file, new)
     click.echo("\n  ".join([f"{file} upgraded (the old file is kept as {kept.name}):", *changes]))

@@ -41,7 +41,7 @@ class DataConfig(Section):
     encoding: str = "utf-8"  # of a table that is text
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     sheet: str | None = None  # of a workbook; by default its first
-    id: str = "id"
+    id: str | None = "id"  # null: a row is named by its content
     group: str | None = None
     split: str | None = None
 

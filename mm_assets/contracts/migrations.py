@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from mm_assets.contracts.config import SCHEMA_VERSION, parse_config
@@ -78,7 +78,7 @@ def _read_version(params: CommentedMap, name: str) -> int:
 
 
 def _from_1_to_2(params: CommentedMap) -> list[str]:
-    """Write down the kind of each target, which was multiclass by default, and add expectations."""
+    """Write down each target's kind, which was multiclass by default; add what dvc.yaml now names."""
     changes = []
     targets = params.get("targets")
     for key, target in targets.items() if isinstance(targets, CommentedMap) else ():
@@ -90,6 +90,11 @@ def _from_1_to_2(params: CommentedMap) -> list[str]:
         params.insert(place, "expectations", CommentedMap())
         params["expectations"].fa.set_flow_style()
         changes.append("`expectations` is new: further expectations of a column, none for now")
+    evaluation = params.setdefault("evaluation", CommentedMap())
+    if isinstance(evaluation, CommentedMap) and "slices" not in evaluation:
+        evaluation["slices"] = CommentedSeq()
+        evaluation["slices"].fa.set_flow_style()
+        changes.append("`evaluation.slices` is new: columns to look at test rows by, none for now")
     return changes
 
 

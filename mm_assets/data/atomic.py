@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -99,3 +100,9 @@ def _is_alive(pid: str) -> bool:
     except (ValueError, PermissionError):
         return True
     return True
+
+
+def find_free_name(path: Path) -> Path:
+    """Give the path, with the first free number from 2 on at its end where there is such a file."""
+    taken = (path.with_name(f"{path.name}{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], taken) if not one.exists())

@@ -309,8 +309,6 @@ def _choose_id(columns: list[Column], rows: int) -> Column | None:
             "when rows are added, since splits go by them",
             sure=False,
         )
-    if unique:
-        return replace(unique[0], role="id", reason="it differs in every row", sure=False)
     return None
 
 

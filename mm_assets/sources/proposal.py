@@ -93,11 +93,6 @@ def _require_roles(survey: Survey) -> None:
         "name one with `mm init FOLDER --as COLUMN=ROLE`, or run it in a terminal and answer its "
         f"questions; the columns are {names}"
     )
-    if not survey.having("id"):
-        raise SourceError(
-            f"{survey.table.name}: no column tells the rows apart; add one with a name for each "
-            f"row that it keeps when the data grows, such as a running number, or {ways}"
-        )
     if not survey.having(*TARGETS):
         raise SourceError(f"{survey.table.name}: no column looks like a label to predict; {ways}")
     if not survey.having(*INPUTS):
@@ -168,6 +163,16 @@ def _data(survey: Survey) -> list[str]:
         lines += [f"  sheet: {_plain(survey.sheet)}"]
     if survey.delimiter:
         lines += [f"  delimiter: {json.dumps(survey.delimiter)}"]
+    if not survey.having("id"):
+        lines += [
+            *_remark(
+                "No column names the rows, so each is named by its content: one that is edited "
+                "counts as new, and may change its split. Better name a column here.",
+                unsure=True,
+                indent=2,
+            ),
+            "  id: null",
+        ]
     for column in survey.having("id", "group", "split"):
         lines += [
             *_remark(column.reason, unsure=not column.sure, indent=2),

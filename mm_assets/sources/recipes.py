@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Literal
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.data.atomic import write_text
+from mm_assets.data.atomic import find_free_name, write_text
 from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.sources.raw_data import copy_folder, record_data, replace_data
@@ -105,16 +104,10 @@ def replace_params(root: Path, text: str) -> None:
         known = {text, *(recipe.read_text(encoding="utf-8") for recipe in recipes)}
         before = params.read_bytes()
         if before not in {one.encode() for one in known}:
-            kept = _find_free(params.with_suffix(".yaml.bak"))
+            kept = find_free_name(params.with_suffix(".yaml.bak"))
             kept.write_bytes(before)
             announce(f"your params.yaml is kept as {kept.name}")
     write_text(params, text)
-
-
-def _find_free(path: Path) -> Path:
-    """Give the path, with the first free number from 2 on where there is such a file."""
-    taken = (path.with_name(f"{path.name}{number}") for number in itertools.count(2))
-    return next(one for one in itertools.chain([path], taken) if not one.exists())
 
 
 def _require_source(name: str, data: Path | None, present: Path) -> None:

@@ -42,7 +42,7 @@ from mm_assets.training.examples import Examples, gather_examples
 from mm_assets.training.model import FusionModel, load_model
 from mm_assets.validation.evaluate import check_evidence
 from mm_assets.validation.previews import preview
-from mm_assets.validation.rows import as_text
+from mm_assets.validation.rows import read_ids
 
 DECIMALS = 6  # of numbers in the files
 MOST_CLASSES = 30  # whose recalls are followed from run to run
@@ -160,7 +160,7 @@ def read_slice_columns(project: Project) -> pd.DataFrame:
                 f"params.yaml: `evaluation.slices` must name columns of {data.table} "
                 f"({', '.join(map(str, raw.columns))}), got {column!r}"
             )
-    chosen = raw[config.evaluation.slices].set_index(as_text(raw[data.id]))
+    chosen = raw[config.evaluation.slices].set_index(read_ids(raw, config))
     return chosen[~chosen.index.duplicated()]
 
 

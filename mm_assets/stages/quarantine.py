@@ -25,7 +25,7 @@ from mm_assets.stages.project import Project, build_project
 from mm_assets.stages.validate import judge_rows, read_raw
 from mm_assets.validation.advice import advise
 from mm_assets.validation.previews import describe_cell, is_missing
-from mm_assets.validation.rows import as_text
+from mm_assets.validation.rows import as_text, read_ids
 
 # Reasons that a row has because of other rows in quarantine.
 OF_CONTENT = ("label_contradicted", "content_duplicated")
@@ -253,7 +253,7 @@ def _find_related(
     for key, known in contents.items():
         same = (probes["modality"] == key) & probes["content"].isin(known)
         ids |= set(probes.loc[same, ID])
-    related = as_text(raw[config.data.id]).isin(ids)
+    related = read_ids(raw, config).isin(ids)
     if config.data.group and config.data.split:
         related |= as_text(raw[config.data.group]).isin(set(named["group"]))
     before = quarantine.findings
@@ -286,7 +286,7 @@ def _require_same_rows(quarantine: Quarantine, raw: pd.DataFrame, rows: Sequence
     Raises:
         StageError: It does not.
     """
-    ids = as_text(raw[quarantine.project.config.data.id])
+    ids = read_ids(raw, quarantine.project.config)
     known = quarantine.findings.drop_duplicates("row").set_index("row")[ID]
     for row in rows:
         now: str | None = ids.get(row - 1)

@@ -24,13 +24,14 @@ MOST_MISSING = 0.9
 
 def name_columns(config: Config) -> dict[str, str]:
     """Map each key of `params.yaml` that names a column of the raw table to that column."""
-    columns = {"data.id": config.data.id}
+    columns = {"data.id": config.data.id} if config.data.id else {}
     columns |= {"data.group": config.data.group} if config.data.group else {}
     columns |= {"data.split": config.data.split} if config.data.split else {}
     for key, modality in config.modalities.items():
         columns |= {f"modalities.{key}.{at}": column for at, column in modality.sources.items()}
     columns |= {f"targets.{key}.column": t.column for key, t in config.targets.items()}
-    return columns
+    slices = enumerate(config.evaluation.slices)
+    return columns | {f"evaluation.slices[{at}]": column for at, column in slices}
 
 
 def check_table(

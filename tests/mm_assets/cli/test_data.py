@@ -111,7 +111,7 @@ def test_in_a_terminal_the_table_and_what_is_missing_are_asked_for(project, fold
     typed = "a.csv\ncategorical\ntext\nname\ntext\nmulticlass\n"
     done = CliRunner().invoke(mm, ["init", str(folder)], input=typed)
     assert "which table (rows.csv, a.csv) [rows.csv]: a.csv" in done.stdout
-    assert "which column names the rows (name, text): name" in done.stdout
+    assert "names the rows (none: by their content) (name, text, none) [none]: name" in done.stdout
     assert "which column is to be predicted (name, text): text" in done.stdout
     assert "a.csv: no column is left to predict from" in str(done.exception)
 

@@ -35,9 +35,16 @@ def test_a_real_file_of_version_1_means_the_same_and_keeps_every_other_line(reci
     differing = [
         line for line in difflib.ndiff(old.splitlines(), new.splitlines()) if line[0] in "+-"
     ]
-    assert differing == ["- version: 1", "+ version: 2", "+ expectations: {}"]
+    assert differing == [
+        "- version: 1",
+        "+ version: 2",
+        "+ expectations: {}",
+        "- evaluation: {bootstrap: 1000}",
+        "+ evaluation: {bootstrap: 1000, slices: []}",
+    ]
     assert changes == [
         "`expectations` is new: further expectations of a column, none for now",
+        "`evaluation.slices` is new: columns to look at test rows by, none for now",
         "`version` is now 2",
     ]
     config = parse_config_text(new)
@@ -60,7 +67,13 @@ def test_a_default_that_changed_is_written_down_and_comments_stay():
     for comment in ("# of old", "# what to predict", "# no kind", "# words in YAML 1.2"):
         assert comment in new
     assert "column: 'feeling'" in new
-    assert list(parse_order(new)) == ["version", "targets", "expectations", "modalities"]
+    assert list(parse_order(new)) == [
+        "version",
+        "targets",
+        "expectations",
+        "modalities",
+        "evaluation",
+    ]
 
 
 def parse_order(text):
@@ -112,6 +125,7 @@ def test_the_command_keeps_the_old_file_and_says_what_changed(tmp_path, monkeypa
         "params.yaml upgraded (the old file is kept as params.yaml.bak):",
         "  `targets.mood.kind` is multiclass, as it was by default",
         "  `expectations` is new: further expectations of a column, none for now",
+        "  `evaluation.slices` is new: columns to look at test rows by, none for now",
         "  `version` is now 2",
     ]
     assert Path("params.yaml.bak").read_text() == BARE

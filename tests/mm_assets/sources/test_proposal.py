@@ -154,10 +154,17 @@ def test_encoding_delimiter_and_sheet_are_written(tmp_path):
     assert config.data.sheet == "2023"
 
 
+def test_rows_that_no_column_names_are_named_by_their_content_and_it_is_marked(tmp_path):
+    TABLE[["customer", "label", "age"]].to_csv(tmp_path / "t.csv", index=False)
+    text = write_proposal(survey_folder(tmp_path))
+
+    assert "# UNSURE: No column names the rows, so each is named by its content" in text
+    assert parse_config(YAML(typ="safe").load(text)).data.id is None
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["customer", "label", "age"], r"no column tells the rows apart; add one with a name for"),
         (["id", "What happened?"], r"no column looks like a label to predict; name one with `mm "),
         (["id", "label"], r"no column is left to predict from; .*the columns are id, label"),
     ],

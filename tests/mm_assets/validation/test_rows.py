@@ -12,6 +12,7 @@ from mm_assets.validation.rows import (
     join_findings,
     name_samples,
     number_contents,
+    read_ids,
 )
 
 CONFIG = {
@@ -51,6 +52,22 @@ def test_of_rows_with_one_id_the_first_stays():
         (3, "id_duplicated", "repeats the id of row 2"),
         (4, "id_duplicated", "repeats the id of row 2"),
     ]
+
+
+def test_without_an_id_column_a_row_is_named_by_its_content():
+    config = parse_config({**CONFIG, "data": {"id": None}})
+    table = pd.DataFrame(
+        [{**GOOD, "words": word} for word in ("hi", "ho", "hi", None)]
+        + [{**GOOD, "words": [0.5, 1.0]}]
+    )
+    ids = list(read_ids(table, config))
+    mended = table.assign(feeling="sad", key="other").iloc[::-1]
+
+    name = hashlib.blake2b(b'["hi", null]', digest_size=8).hexdigest()
+    assert ids[0] == name
+    assert ids[2] == f"{name}.2"
+    assert len(set(ids)) == 5
+    assert set(read_ids(mended, config)) == set(ids)
 
 
 def test_a_row_without_a_group_is_found():
