@@ -142,7 +142,7 @@ FAULTS = {
     "photo-lost": Fault("file_missing", _lose_photo),
     # Nothing outside the data folder may be read, however the path is written.
     "photo-outside": Fault("path_outside_data", _set(photo="../params.yaml")),
-    "photo-absolute": Fault("path_outside_data", _set(photo="/etc/hostname")),
+    "photo-absolute": Fault("path_absolute", _set(photo="/etc/hostname")),
     # An empty text is a claim that the customer wrote nothing; a missing one is a null.
     "text-empty": Fault("text_empty", _set(message="")),
     "text-blank": Fault("text_empty", _set(message=" \t ")),
