@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from mm_assets.contracts.config import validate_options
-from mm_assets.contracts.errors import ConfigError
+from mm_assets.contracts.errors import ConfigError, DataContractError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ class Encoder(ABC):
         kind: The kind of modality it reads.
         version: Raised whenever what it computes changes; a golden vector in the tests sees to it.
         exportable: Whether its network becomes part of the ONNX file.
-        fitted: Whether it has a state that is fitted on training rows.
+        state_names: Arrays of the state that is fitted on training rows; empty where it has none.
         licence: Of the weights, or of this code where there are none.
         source: Paper or specification.
     """
@@ -43,7 +43,7 @@ class Encoder(ABC):
     kind: ClassVar[str]
     version: ClassVar[int]
     exportable: ClassVar[bool]
-    fitted: ClassVar[bool] = False
+    state_names: ClassVar[tuple[str, ...]] = ()
     licence: ClassVar[str]
     source: ClassVar[str]
     options_model: ClassVar[type[Options]]
@@ -83,6 +83,19 @@ class Encoder(ABC):
             state: The fitted state (as `fit_*` of `mm_assets.training` returned it), for an
                 encoder that has one.
         """
+
+    def require_state(self, state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """Give the state of an encoder that has one.
+
+        Raises:
+            DataContractError: There is none.
+        """
+        if not state:
+            raise DataContractError(
+                f"encoder {self.name} needs its fitted state ({', '.join(self.state_names)}), got "
+                "none; take it from read_embeddings(...).state or fit it with fit_encoder"
+            )
+        return state
 
     def fingerprint(self, state: dict[str, np.ndarray] | None = None, *, preprocessing: int) -> str:
         """Digest everything but the sample that decides a vector: part of the store's key.

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from mm_assets.contracts.errors import DataContractError
 from mm_assets.encoders import base
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class HashedNgrams(base.Encoder):
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
-    fitted: ClassVar[bool] = True
+    state_names: ClassVar[tuple[str, ...]] = ("lookup", "table")
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Weinberger et al. 2009, https://arxiv.org/abs/0902.2206; "
@@ -73,7 +72,7 @@ class HashedNgrams(base.Encoder):
 
     def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
         """Give the length of a vector: `dim`, or less where training rows have less to tell."""
-        return int(_require(state)["table"].shape[1])
+        return int(self.require_state(state)["table"].shape[1])
 
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network.
@@ -86,22 +85,8 @@ class HashedNgrams(base.Encoder):
 
         from mm_assets.encoders.networks.hashed_ngrams import HashedNgrams as Network
 
-        fitted = _require(state)
+        fitted = self.require_state(state)
         return Network(torch.from_numpy(fitted["lookup"]), torch.from_numpy(fitted["table"])).eval()
-
-
-def _require(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """Give the state.
-
-    Raises:
-        DataContractError: There is none.
-    """
-    if not state:
-        raise DataContractError(
-            "encoder hashed_ngrams needs its fitted state (lookup, table), got none; take it from "
-            "read_embeddings(...).state or fit it with fit_encoder"
-        )
-    return state
 
 
 ENCODER = HashedNgrams

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mm_assets.contracts.errors import DataContractError
 from mm_assets.encoders import base
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ class Standardized(base.Encoder):
     kind: ClassVar[str] = "features"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
-    fitted: ClassVar[bool] = True
+    state_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "z-scores"
     options_model: ClassVar[type[base.Options]] = StandardizedOptions
@@ -38,7 +37,7 @@ class Standardized(base.Encoder):
 
     def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
         """Give the length of a vector, which the state knows; see `network`."""
-        return len(_require(state)["mean"])
+        return len(self.require_state(state)["mean"])
 
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network.
@@ -51,24 +50,10 @@ class Standardized(base.Encoder):
 
         from mm_assets.encoders.networks.standardize import Standardize
 
-        fitted = _require(state)
+        fitted = self.require_state(state)
         return Standardize(
             torch.from_numpy(fitted["mean"]), torch.from_numpy(fitted["scale"])
         ).eval()
-
-
-def _require(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """Give the state.
-
-    Raises:
-        DataContractError: There is none.
-    """
-    if not state:
-        raise DataContractError(
-            "encoder standardized needs its fitted state (mean, scale), got none; take it from "
-            "read_embeddings(...).state or fit it with fit_encoder"
-        )
-    return state
 
 
 ENCODER = Standardized

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from mm_assets.contracts.errors import DataContractError
 from mm_assets.encoders import base
 
 if TYPE_CHECKING:
@@ -32,7 +31,12 @@ class Tabular(base.Encoder):
     kind: ClassVar[str] = "tabular"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
-    fitted: ClassVar[bool] = True
+    state_names: ClassVar[tuple[str, ...]] = (
+        "median",
+        "scale",
+        "categories",
+        "categories_per_column",
+    )
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "robust scaling and one-hot encoding, as scikit-learn defines them"
     options_model: ClassVar[type[base.Options]] = TabularOptions
@@ -47,7 +51,7 @@ class Tabular(base.Encoder):
 
     def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
         """Give the length of a vector, which the state decides; see `network`."""
-        fitted = _require(state)
+        fitted = self.require_state(state)
         numbers = 2 * len(fitted["median"])
         return numbers + len(fitted["categories"]) + 2 * len(fitted["categories_per_column"])
 
@@ -64,7 +68,9 @@ class Tabular(base.Encoder):
 
         from mm_assets.encoders.networks import tabular
 
-        fitted = {name: torch.from_numpy(array) for name, array in _require(state).items()}
+        fitted = {
+            name: torch.from_numpy(array) for name, array in self.require_state(state).items()
+        }
         parts: list[nn.Module] = []
         if len(fitted["median"]):
             parts.append(
@@ -74,20 +80,6 @@ class Tabular(base.Encoder):
             sizes = fitted["categories_per_column"].tolist()
             parts.append(tabular.OneHot(torch.split(fitted["categories"], sizes)))
         return tabular.Tabular(parts).eval()
-
-
-def _require(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """Give the state.
-
-    Raises:
-        DataContractError: There is none.
-    """
-    if not state:
-        raise DataContractError(
-            "encoder tabular needs its fitted state (median, scale, categories), got none; take it "
-            "from read_embeddings(...).state or fit it with fit_encoder"
-        )
-    return state
 
 
 ENCODER = Tabular

@@ -150,7 +150,7 @@ def _list_jobs(project: Project, key: str, present: pd.DataFrame) -> list[Job]:
 def _fit(project: Project, key: str, jobs: list[Job]) -> dict[str, np.ndarray]:
     """Fit the encoder on the training rows given, or give no state where it has none."""
     encoder = project.encoders[key]
-    if not encoder.fitted:
+    if not encoder.state_names:
         return {}
     from mm_assets.training.encoder_fitting import fit_encoder
 
