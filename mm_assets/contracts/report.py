@@ -100,6 +100,10 @@ class StageReport(BaseModel):
         """Whether a suite failed with severity error."""
         return any(suite.blocks for suite in self.suites)
 
+    def find_table(self, column: str) -> Table | None:
+        """Give the first table whose first column is so named."""
+        return next((table for table in self.tables if table.columns[0] == column), None)
+
 
 def read_report(path: Path) -> StageReport:
     """Read a report that `mm_assets.stages.run` wrote.

@@ -11,7 +11,8 @@ from typing import Any
 
 from mm_assets.contracts.config import Config
 from mm_assets.contracts.errors import StageError
-from mm_assets.contracts.report import ExpectationResult, StageReport, Table
+from mm_assets.contracts.report import ExpectationResult, StageReport
+from mm_assets.validation.page import open_template
 
 SECTIONS = (
     "results", "calibration", "slices", "errors", "plots", "data", "model", "onnx", "checks", "provenance",
@@ -53,27 +54,18 @@ def render_card(contents: CardContents) -> str:
     Returns:
         HTML that loads nothing from elsewhere.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    template = open_template(
+        Path(__file__).with_name("model_card.html.j2"),
+        percent=_percent,
+        css_percent=_css_percent,
+        html=Markup,  # of previews, whose data is escaped where they are made
     )
-    environment.filters |= {
-        "percent": _percent,
-        "css_percent": _css_percent,
-        "plain": _plain,
-        "html": Markup,  # of previews, whose data is escaped where they are made
-    }
-    environment.tests["number"] = lambda value: isinstance(value, (int, float))
-    page = environment.get_template("model_card.html.j2").render(
+    page = template.render(
         c=contents,
         lines={name: list_lines(found) for name, found in contents.evidence.items()},
-        reasons=_find_reasons(contents.reports["validate"]),
+        reasons=contents.reports["validate"].find_table("reason"),
         checks=_count_checks(contents.reports.values()),
     )
     return page + "\n"
@@ -155,10 +147,6 @@ class PageParts(HTMLParser):
         self.resources += [address for address in loads if address is not None]
 
 
-def _find_reasons(report: StageReport) -> Table | None:
-    return next((table for table in report.tables if table.columns[0] == "reason"), None)
-
-
 def _count_checks(reports: Iterable[StageReport]) -> dict[str, int]:
     results: list[ExpectationResult] = [
         result for report in reports for suite in report.suites for result in suite.results
@@ -175,10 +163,3 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _css_percent(share: float) -> str:
     return f"{100 * min(max(share, 0), 1):.2f}%"
-
-
-def _plain(value: object) -> str:
-    """Write a table's cell: numbers shortly, null as a dash."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

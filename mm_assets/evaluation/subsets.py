@@ -81,7 +81,7 @@ def judge_answers(
     config: EvaluationConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Turn one target's answers into evidence, as `metrics.json` holds it.
+    """Turn one target's answers into evidence, as `evidence.json` holds it.
 
     Args:
         target: The target.

@@ -68,7 +68,8 @@ def _list_rows(workspace: Workspace) -> list[str]:
         f"Rows       {report.rows_in} in, {report.rows_out} kept, {lost} quarantined "
         f"({lost / max(report.rows_in, 1):.1%})"
     ]
-    reasons = [row for table in report.tables for row in table.rows if table.columns[0] == "reason"]
+    table = report.find_table("reason")
+    reasons = table.rows if table else ()
     lines += [f"{INDENT}{row[1]:>5}  {row[0]}, such as {row[2]}" for row in reasons[:MOST_REASONS]]
     if len(reasons) > MOST_REASONS:
         lines.append(f"{INDENT}    …  {len(reasons) - MOST_REASONS} further reasons, see the card")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from mm_assets.validation.advice import advise
 from mm_assets.validation.previews import is_missing, preview, shorten
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from mm_assets.contracts.report import ExpectationResult, StageReport, SuiteResult
     from mm_assets.modalities.base import Modality
 
@@ -74,21 +76,11 @@ def render_page(
     Returns:
         HTML that loads nothing from elsewhere.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plain": _plain, "code": _mark_code}
-    environment.tests["number"] = lambda value: isinstance(value, (int, float))
+    template = open_template(Path(__file__).with_name("page.html.j2"), code=_mark_code)
     failed = [(suite, result) for suite in report.suites for result in suite.failed]
     errors = [pair for pair in failed if pair[1].severity == "error"]
     warnings = [pair for pair in failed if pair[1].severity == "warning"]
-    page = environment.get_template("page.html.j2").render(
+    page = template.render(
         report=report,
         samples=samples,
         pictures=pictures,
@@ -100,6 +92,27 @@ def render_page(
     )
     # JSON can hold half a character, which no file can.
     return page.encode("utf-8", errors="replace").decode() + "\n"
+
+
+def open_template(path: Path, **filters: Callable[..., str]) -> Template:
+    """Open the template of a page: what it is given is escaped, and what it lacks is an error.
+
+    Args:
+        path: The file.
+        filters: Its own, beside `plain`, which writes a table's cell.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(path.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plain": _plain, **filters}
+    environment.tests["number"] = lambda value: isinstance(value, (int, float))
+    return environment.get_template(path.name)
 
 
 def show_samples(

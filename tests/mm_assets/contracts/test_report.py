@@ -5,6 +5,7 @@ from mm_assets.contracts.report import (
     ExpectationResult,
     StageReport,
     SuiteResult,
+    Table,
     read_report,
     summarize_failures,
 )
@@ -51,6 +52,15 @@ def test_the_summary_names_suite_column_both_values_and_the_mend():
         "stage validate failed its checks:\n"
         "  rows: expect_column_max_to_be_between on 'share' needs at most 0.05, got 0.2; mend the rows"
     )
+
+
+def test_a_table_is_found_by_its_first_column():
+    about = Table(title="About", columns=("", "reason"), rows=())
+    reasons = Table(title="Quarantined", columns=("reason", "rows"), rows=(("file_empty", 2),))
+    report = report_with("error").model_copy(update={"tables": (about, reasons)})
+
+    assert report.find_table("reason") == reasons
+    assert report.find_table("rows") is None
 
 
 @pytest.mark.parametrize(
