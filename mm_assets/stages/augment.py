@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.progress import show_progress
 from mm_assets.data.splits import assign_splits
 from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT
+from mm_assets.stages.project import name_broken_cell
 from mm_assets.validation.contact_sheet import draw_contact_sheet
 from mm_assets.validation.leaks import check_leaks
+from mm_assets.validation.previews import is_missing
 from mm_assets.validation.rows import number_contents
 from mm_assets.validation.runner import join_suites
 from mm_assets.validation.splits import check_splits
@@ -37,6 +40,9 @@ def augment(project: Project) -> StageReport:
         the order of the samples, a sample's copies right after it. A class that no training row
         has is null, so that nothing is asked of the model that it cannot know.
         `contact_sheet.png`: some training samples beside their first copy.
+
+    Raises:
+        StageError: A cell that was valid cannot be decoded now; names sample and file.
     """
     config, workspace = project.config, project.workspace
     valid = pd.read_parquet(workspace.validated / "samples.parquet")
@@ -148,7 +154,7 @@ def _draw_sheet(path: Path, rows: pd.DataFrame, project: Project) -> None:
             [
                 value
                 for key in project.modalities
-                for value in _render_pair(sample[key], key, copies.get(sample[ID]), project)
+                for value in _render_pair(sample, key, copies.get(sample[ID]), project)
             ],
         )
         for sample in shown.to_dict("records")
@@ -156,12 +162,19 @@ def _draw_sheet(path: Path, rows: pd.DataFrame, project: Project) -> None:
     draw_contact_sheet(path, titles, lines)
 
 
-def _render_pair(cell: Any, key: str, render: str | None, project: Project) -> tuple[Any, Any]:  # noqa: ANN401
-    """Decode one cell and render its copy; nulls where the modality or the copy is missing."""
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+def _render_pair(
+    sample: Mapping[Any, Any], key: str, render: str | None, project: Project
+) -> tuple[Any, Any]:
+    """Decode one cell and render its copy; nulls where the modality or the copy is missing.
+
+    Raises:
+        StageError: A cell that was valid cannot be decoded now; names sample and file.
+    """
+    cell, modality = sample[key], project.modalities[key]
+    if is_missing(cell):
         return None, None
-    modality = project.modalities[key]
-    value = modality.decode(cell, project.workspace.data)
+    with name_broken_cell(f"augment: {key} of", sample[ID], cell):
+        value = modality.decode(cell, project.workspace.data)
     return value, modality.render(value, json.loads(render)[key]) if render else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mm_assets.contracts.config import SPLITS
-from mm_assets.contracts.errors import BadSampleError, StageError
+from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import StageReport
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.disk import require_space
@@ -22,7 +21,7 @@ from mm_assets.data.store import VectorStore, vector_key
 from mm_assets.data.table import COPY, ID, RENDER, SPLIT, read_augmented
 from mm_assets.data.vectors import Embeddings, write_embeddings
 from mm_assets.modalities.base import Arrays, digest_content
-from mm_assets.stages.project import Project
+from mm_assets.stages.project import Project, name_broken_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +134,7 @@ def _list_jobs(project: Project, key: str, present: pd.DataFrame) -> list[Job]:
     def identify(row: tuple[str, object, object]) -> Job:
         sample, cell, render = row
         plan = json.loads(render).get(key) if isinstance(render, str) else None
-        with _naming(key, sample, cell):
+        with name_broken_cell(f"embed@{key}:", sample, cell):
             content = modality.read(cell, data)
         rendering = None if plan is None else json.dumps(plan, sort_keys=True)
         name = vector_key(digest_content(content), rendering)
@@ -233,28 +232,12 @@ def _preparer(project: Project, key: str) -> Callable[[list[Job]], Arrays]:
     def prepare(jobs: list[Job]) -> Arrays:
         values = []
         for job in jobs:
-            with _naming(key, job.id, job.cell):
+            with name_broken_cell(f"embed@{key}:", job.id, job.cell):
                 value = modality.decode(job.cell, data)
             values.append(value if job.plan is None else modality.render(value, job.plan))
         return modality.collate(values, inputs)
 
     return prepare
-
-
-@contextlib.contextmanager
-def _naming(key: str, sample: str, cell: object) -> Iterator[None]:
-    """Name sample and file of a cell that was valid when it was probed.
-
-    Raises:
-        StageError: The cell cannot be used now.
-    """
-    try:
-        yield
-    except BadSampleError as error:
-        raise StageError(
-            f"embed@{key}: sample {sample!r} ({str(cell)[:80]}) was valid and cannot be used now: "
-            f"{error}; the data changed, so run `dvc repro` to validate it again"
-        ) from None
 
 
 def _cut(jobs: list[Job]) -> Iterator[list[Job]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm_assets.contracts.errors import BadSampleError, ExportError, StageError
+from mm_assets.contracts.errors import ExportError, StageError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
@@ -28,7 +28,7 @@ from mm_assets.serving.predictor import (
     Predictor,
     collate_rows,
 )
-from mm_assets.stages.project import Project
+from mm_assets.stages.project import Project, name_broken_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,13 +189,8 @@ def _decode_column(project: Project, key: str, rows: pd.DataFrame) -> list[Any]:
     """
     modality, values = project.modalities[key], []
     for sample, cell in zip(rows[ID], rows[key], strict=True):
-        try:
+        with name_broken_cell(f"export: {key} of", sample, cell):
             values.append(modality.decode(cell, project.workspace.data))
-        except BadSampleError as error:
-            raise StageError(
-                f"export: {key} of sample {sample!r} ({str(cell)[:80]}) was valid and cannot be "
-                f"used now: {error}; the data changed, so run `dvc repro` to validate it again"
-            ) from None
     return values
 
 

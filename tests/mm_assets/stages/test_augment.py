@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mm_assets.contracts.errors import StageError
 from mm_assets.data.splits import assign_splits
 from mm_assets.stages.augment import add_copies, augment
 from mm_assets.stages.validate import validate
@@ -94,6 +95,20 @@ def test_the_contact_sheet_shows_pictures_beside_their_copies(small):
         pixels = np.asarray(sheet.convert("RGB")).astype(int)
     red_share = ((pixels[..., 0] > 150) & (pixels[..., 1] < 90)).mean()
     assert red_share > 0.3
+
+
+def test_a_picture_that_broke_since_validation_names_sample_and_file(small):
+    project = small.load()
+    validate(project)
+    for picture in project.workspace.data.glob("*.png"):
+        picture.write_bytes(b"no picture")
+    with pytest.raises(
+        StageError,
+        match=r"^augment: photo of sample '\w+' \(\w+\.png\) was valid and cannot be used now: "
+        r"image_unreadable: .*; the data changed, so run `dvc repro` to validate it again$",
+    ):
+        augment(project)
+    assert not project.workspace.augmented.exists()
 
 
 def test_a_group_in_two_given_splits_never_gets_here(small):
