@@ -124,9 +124,11 @@ def check_data(root: Path, folder: Path | None = None) -> tuple[StageReport, Pro
     project = build_project(read_config(workspace.params), workspace)
     with hold_lock(workspace.lock("check"), what="mm check"):
         _set_threads(project)
+        # One that is stopped half-way must not leave its rows beside the name of another folder.
+        shutil.rmtree(workspace.validated, ignore_errors=True)
+        write_json(workspace.check / "source.json", {"data": str(workspace.data.resolve())})
         report = validate(project)
         write_report(project, report)
-        write_json(workspace.check / "source.json", {"data": str(workspace.data.resolve())})
     return report, project
 
 

@@ -285,3 +285,18 @@ def test_the_mended_data_is_recorded_with_dvc(small):
         cwd=small.root, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert json.loads(status.stdout) == {}
+
+
+def test_a_check_that_is_stopped_leaves_no_rows_of_one_folder_under_another(survey, monkeypatch):
+    other = survey.root / "other"
+    shutil.copytree(survey.folder, other)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mm_assets.stages.validate.check_samples", stop)
+    with pytest.raises(KeyboardInterrupt):
+        check_data(survey.root, other)
+
+    found = read_quarantine(survey.root)
+    assert found.project.workspace.data == other.resolve()
