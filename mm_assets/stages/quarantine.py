@@ -26,6 +26,7 @@ from mm_assets.stages.validate import judge_rows, read_raw
 from mm_assets.validation.advice import advise
 from mm_assets.validation.previews import describe_cell, is_missing
 from mm_assets.validation.rows import as_text, read_ids
+from mm_assets.validation.table import name_columns
 
 # Reasons that a row has because of other rows in quarantine.
 OF_CONTENT = ("label_contradicted", "content_duplicated")
@@ -284,9 +285,16 @@ def _require_same_rows(quarantine: Quarantine, raw: pd.DataFrame, rows: Sequence
     """Require that a row number still means the row that was looked at.
 
     Raises:
-        StageError: It does not.
+        StageError: It does not, or a column is not there any more.
     """
-    ids = read_ids(raw, quarantine.project.config)
+    config = quarantine.project.config
+    for key, column in name_columns(config).items():
+        if column not in raw:
+            raise StageError(
+                f"{config.data.table} has no column {column!r}, which `{key}` in params.yaml names: "
+                "one of the two has changed since; run `mm check`"
+            )
+    ids = read_ids(raw, config)
     known = quarantine.findings.drop_duplicates("row").set_index("row")[ID]
     for row in rows:
         now: str | None = ids.get(row - 1)

@@ -287,6 +287,19 @@ def test_the_mended_data_is_recorded_with_dvc(small):
     assert json.loads(status.stdout) == {}
 
 
+def test_a_column_that_was_renamed_since_is_named(survey):
+    table = next(survey.folder.glob("*.csv"))
+    header, rest = table.read_text().split("\n", 1)
+    table.write_text(header.replace("words", "wording") + "\n" + rest)
+    message = (
+        r"has no column 'words', which `modalities.text.column` in params.yaml names: .*mm check"
+    )
+    with pytest.raises(StageError, match=message):
+        look_at_row(read_quarantine(survey.root), 5)
+    with pytest.raises(StageError, match=message):
+        survey.restore("5")
+
+
 def test_a_check_that_is_stopped_leaves_no_rows_of_one_folder_under_another(survey, monkeypatch):
     other = survey.root / "other"
     shutil.copytree(survey.folder, other)
