@@ -183,14 +183,14 @@ def _read_json_lines(path: Path, encoding: str) -> dict[str, list[object]]:
     return columns
 
 
-def list_sheets(path: Path) -> list[str]:
-    """Name the sheets of a workbook, in their order.
+def count_sheet_rows(path: Path) -> dict[str, int]:
+    """Name a workbook's sheets in their order, each with the number of its last row.
 
     Raises:
         SourceError: It is no workbook.
     """
     with _open_workbook(path) as book:
-        return list(book.sheetnames)
+        return {page.title: getattr(page, "max_row", 0) or 0 for page in book}
 
 
 @contextlib.contextmanager

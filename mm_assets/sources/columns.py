@@ -34,6 +34,7 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aa
 OTHER_SUFFIXES = {".mp4", ".webm", ".mov", ".avi", ".mkv", ".npy", ".csv", ".pdf", ".json", ".txt"}
 SEPARATORS = ("|", ";", ",")
 MOST_LABELS = 100  # that a column of several labels to a cell is thought to have
+MISSING = {"", "nan"}  # texts that are read as a missing number
 ENGLISH = {"the", "and", "to", "of", "a", "in", "is", "it", "for", "you", "i", "that", "on"}
 ENGLISH |= {"my", "with", "was", "not", "this", "have", "be"}
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}")
@@ -176,9 +177,10 @@ def _look_for_numbers(texts: list[str], folder: Path) -> Form | None:
         )
     if any(re.fullmatch(r"0\d+", text) for text in texts):  # zip codes, numbered ids
         return None
-    numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
+    texts = [text for text in texts if text.strip().lower() not in MISSING]
+    numbers = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce")
     readable = numbers.notna().mean()
-    if readable < 0.9:
+    if not texts or readable < 0.9:
         return None
     shown = f"numbers from {numbers.min():g} to {numbers.max():g}"
     if readable == 1:

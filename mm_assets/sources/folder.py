@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -16,7 +16,7 @@ from mm_assets.data.delimited import (
     guess_encoding,
     read_first_line,
 )
-from mm_assets.data.table import SUFFIXES, list_sheets, list_tables, read_table
+from mm_assets.data.table import SUFFIXES, count_sheet_rows, list_tables, read_table
 from mm_assets.sources.columns import Form, look_at_column, quote
 
 if TYPE_CHECKING:
@@ -137,6 +137,11 @@ def survey_folder(
             f"no sample table in {folder}; it needs one with a row per sample, as one of "
             f"{', '.join(SUFFIXES)}, with media as paths relative to this folder"
         )
+    if table is not None and not (folder / table).is_file():
+        raise SourceError(
+            f"--table must be a file of {folder}, got {table}; there are "
+            f"{', '.join(path.name for path in tables) or 'no tables'}"
+        )
     path = tables[0] if table is None else folder / table
     encoding, delimiter, sheet, notes = _find_format(path)
     frame = read_table(path, encoding=encoding, delimiter=delimiter, sheet=sheet)
@@ -174,11 +179,12 @@ def _find_format(path: Path) -> tuple[str, str | None, str | None, tuple[str, ..
     if not path.is_file() or not path.stat().st_size or suffix == ".parquet":
         return "utf-8", None, None, ()
     if suffix == ".xlsx":
-        sheets = list_sheets(path)
-        if len(sheets) == 1:
+        rows = count_sheet_rows(path)
+        if len(rows) == 1:
             return "utf-8", None, None, ()
-        note = f"the workbook has sheets {', '.join(map(quote, sheets))}; this is the first"
-        return "utf-8", None, sheets[0], (note,)
+        longest = max(rows, key=lambda name: rows[name])
+        note = f"the workbook has sheets {', '.join(map(quote, rows))}; {quote(longest)} is the longest"
+        return "utf-8", None, longest, (note,)
     notes = []
     encoding = guess_encoding(path) or "utf-8"
     if encoding not in ("utf-8", "utf-16", "utf-32"):
@@ -377,17 +383,18 @@ def _judge_target(column: Column, values: pd.Series) -> Column | None:
         return None
     counts = _as_text(values).value_counts()
     rarest = f"{quote(counts.index[-1])} is the rarest with {counts.iloc[-1]} of {rows} rows"
+    respelt = _find_respelt(counts.index)
+    sure = form.sure and not respelt
     if form.distinct == 2:
-        return replace(
-            column, role="binary", reason=f"two values; {rarest}{labelled}", sure=form.sure
-        )
+        reason = f"two values; {rarest}{labelled}{respelt}"
+        return replace(column, role="binary", reason=reason, sure=sure)
     # What is no number at all is a slip, and told as such.
     whole = not any(re.fullmatch(r"-?\d*\.\d+(e.*)?", name) for name in counts.index)
     if form.kind == "number" and (not whole or form.distinct > MOST_CLASSES / 2):
         return replace(column, role="regression", reason=f"{form.reason}{labelled}", sure=form.sure)
     if form.distinct > rows / FEWEST_ROWS_PER_CLASS:
         return None
-    reason = f"{form.distinct} classes; {rarest}{labelled}"
+    reason = f"{form.distinct} classes; {rarest}{labelled}{respelt}"
     if form.distinct > MOST_CLASSES:
         return replace(
             column, role="multiclass", reason=f"{reason}; so many are seldom learnt", sure=False
@@ -397,8 +404,21 @@ def _judge_target(column: Column, values: pd.Series) -> Column | None:
         column,
         role="multiclass",
         reason=reason + ("; as regression, a near miss would count as one" if ordered else ""),
-        sure=form.sure and not ordered,
+        sure=sure and not ordered,
     )
+
+
+def _find_respelt(classes: Iterable[str]) -> str:
+    """Name two classes that are one but for case and spaces; an empty text where there are none."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        first = seen.setdefault(name.strip().casefold(), name)
+        if first != name:
+            return (
+                f"; {quote(first)} and {quote(name)} count as two: write them in one way if they are "
+                "the same"
+            )
+    return ""
 
 
 def _choose_input(column: Column, rows: int) -> Column:

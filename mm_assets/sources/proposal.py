@@ -88,7 +88,10 @@ def _require_roles(survey: Survey) -> None:
     Raises:
         SourceError: It is not there.
     """
-    names = ", ".join(column.name for column in survey.columns)
+    names = ", ".join(
+        f"{column.name} ({column.reason})" if column.role == "unused" else column.name
+        for column in survey.columns
+    )
     ways = (
         "name one with `mm init FOLDER --as COLUMN=ROLE`, or run it in a terminal and answer its "
         f"questions; the columns are {names}"
@@ -227,6 +230,9 @@ def _target(column: Column, survey: Survey, taken: set[str]) -> list[str]:
     ]
     if column.role in ("binary", "multiclass"):
         classes, rare = _list_classes(survey.frame[column.name])
+        _require_classes(column, classes + rare, survey)
+        if len(classes) < 2:  # none is common: whether that is too many, `mm check` says
+            classes, rare = sorted(classes + rare), []
         if rare:
             lines += _remark(
                 f"too rare to be learnt, so their rows will be quarantined: {_flow(rare)[1:-1]}; "
@@ -241,6 +247,23 @@ def _target(column: Column, survey: Survey, taken: set[str]) -> list[str]:
     if column.role == "multilabel" and "separator" in column.form.details:
         lines += [f"    options: {_flow({'separator': column.form.details['separator']})}"]
     return lines
+
+
+def _require_classes(column: Column, classes: list[str], survey: Survey) -> None:
+    """Refuse a target of classes without enough of them, or with too many for yes or no.
+
+    Raises:
+        SourceError: It is one.
+    """
+    most = 2 if column.role == "binary" else len(classes)
+    if not 2 <= len(classes) <= most:
+        found = f"{quote(classes[0])} alone" if len(classes) == 1 else f"{len(classes)} values"
+        raise SourceError(
+            f"{survey.table.name}: column {column.name!r} cannot be {column.role}, which needs "
+            f"{'2 classes' if column.role == 'binary' else 'at least 2 classes'}; it has "
+            f"{found if classes else 'no value'}; say what else it is, or name another, with "
+            "`mm init FOLDER --as COLUMN=ROLE`"
+        )
 
 
 def _unused(survey: Survey) -> list[str]:

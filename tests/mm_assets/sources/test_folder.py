@@ -218,13 +218,33 @@ def test_encoding_and_delimiter_are_found_and_noted(tmp_path):
     assert found.frame["note"].iloc[0].startswith("Der Zug kam 0 Minuten zu spät;")
 
 
-def test_a_workbook_of_several_sheets_is_noted(tmp_path):
+def test_of_several_sheets_the_longest_is_taken_and_it_is_noted(tmp_path):
     with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
-        table().to_excel(book, sheet_name="2023", index=False)
+        pd.DataFrame({"How to read this": ["…"]}).to_excel(book, sheet_name="Notes", index=False)
         table().to_excel(book, sheet_name="2024", index=False)
     found = survey_folder(tmp_path)
-    assert found.sheet == "2023"
-    assert found.notes == ('the workbook has sheets "2023", "2024"; this is the first',)
+    assert found.sheet == "2024"
+    assert found.notes == ('the workbook has sheets "Notes", "2024"; "2024" is the longest',)
+
+
+@pytest.mark.parametrize("labels", [["Cat", "cat"], ["cat", "dog", "cat "]])
+def test_classes_that_are_one_but_for_case_and_spaces_are_marked(tmp_path, labels):
+    found = the(
+        survey(tmp_path, table(label=[labels[n % len(labels)] for n in range(ROWS)])), "label"
+    )
+    assert not found.sure
+    assert '"cat" count as two: write them in one way' in found.reason.replace('"cat "', '"cat"')
+
+
+def test_a_number_that_is_missing_by_name_is_no_slip(tmp_path):
+    found = the(
+        survey(tmp_path, table(age=["nan", " "] + [str(n) for n in range(ROWS - 2)])), "age"
+    )
+    assert (found.role, found.sure, found.reason) == (
+        "numeric",
+        True,
+        f"numbers from 0 to {ROWS - 3}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,6 +261,14 @@ def test_a_folder_without_a_usable_table_is_refused(tmp_path, name, content, mes
         (tmp_path / name).write_text(content)
     with pytest.raises(SourceError, match=message):
         survey_folder(tmp_path)
+
+
+def test_a_table_that_is_named_and_not_there_is_refused(tmp_path):
+    table().to_csv(tmp_path / "here.csv", index=False)
+    with pytest.raises(
+        SourceError, match=r"--table must be a file of .*, got x.csv; there are here"
+    ):
+        survey_folder(tmp_path, table="x.csv")
 
 
 def test_no_folder_is_refused(tmp_path):

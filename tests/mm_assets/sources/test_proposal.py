@@ -166,9 +166,39 @@ def test_rows_that_no_column_names_are_named_by_their_content_and_it_is_marked(t
     ("columns", "message"),
     [
         (["id", "What happened?"], r"no column looks like a label to predict; name one with `mm "),
+        (["id", "seen"], r"columns are id, seen \(dates, such as \"2020-01-01\", which no kind"),
         (["id", "label"], r"no column is left to predict from; .*the columns are id, label"),
     ],
 )
 def test_a_table_that_lacks_a_role_says_how_to_name_one(tmp_path, columns, message):
     with pytest.raises(SourceError, match=message):
         propose(tmp_path, TABLE[columns])
+
+
+@pytest.mark.parametrize(
+    ("role", "values", "message"),
+    [
+        ("binary", ["cat"], r"cannot be binary, which needs 2 classes; it has \"cat\" alone; say"),
+        (
+            "multiclass",
+            ["cat"],
+            r"cannot be multiclass, which needs at least 2 classes; it has \"cat",
+        ),
+        ("multiclass", [None], r"cannot be multiclass, .*; it has no value; say what else it is"),
+        (
+            "binary",
+            ["a", "b", "c"],
+            r"column 'pet' cannot be binary, .*; it has 3 values; .*--as COL",
+        ),
+    ],
+)
+def test_a_target_whose_values_are_no_classes_is_refused(tmp_path, role, values, message):
+    pets = [values[n % len(values)] for n in range(len(TABLE))]
+    with pytest.raises(SourceError, match=message):
+        propose(tmp_path, TABLE.assign(pet=pets), roles={"pet": role})
+
+
+def test_many_classes_that_are_all_rare_are_left_to_the_training_rows(tmp_path):
+    pets = [f"pet {n}" for n in range(len(TABLE))]
+    _, raw = propose(tmp_path, TABLE.assign(pet=pets), roles={"pet": "multiclass"})
+    assert "classes" not in raw["targets"]["pet"]
