@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mm_assets.contracts.report import ExpectationResult, StageReport
 
 SHOWN_REASONS = 10
+LATER = "later, stage `augment` looks at the splits, and for columns that give the label away"
 
 
 @click.command()
@@ -30,7 +31,8 @@ def check(folder: Path | None, show: bool | None) -> None:
     It looks at data/ or at FOLDER, which is read where it lies and left as it is, with the
     columns, kinds and expectations of params.yaml. Nothing is trained and no artifact of the
     pipeline is touched: report and page go to .mm/check/. It exits with 1 when an expectation of
-    severity error fails.
+    severity error fails. Splits, and columns that give the label away, are looked at later, by the
+    stage `augment`.
 
     \b
     mm check                       # data/, as `dvc repro` would validate it
@@ -43,9 +45,11 @@ def check(folder: Path | None, show: bool | None) -> None:
     _print_rows(report)
     failed = [result for suite in report.suites for result in suite.failed]
     for result in sorted(failed, key=lambda result: result.severity):
-        _print_failure(result)
+        print_failure(result)
     if not failed:
         click.secho("every expectation is met", fg="green")
+    if not report.blocks:
+        click.echo(LATER)
     page = project.workspace.page("validate")
     click.echo(f"page: {page}")
     if show if show is not None else sys.stdout.isatty():
@@ -71,7 +75,8 @@ def _print_rows(report: StageReport) -> None:
         click.echo("          `mm quarantine show ID` says what to do about a row")
 
 
-def _print_failure(result: ExpectationResult) -> None:
+def print_failure(result: ExpectationResult) -> None:
+    """Print what was expected, what was found, some of the rows, and what to do."""
     error = result.severity == "error"
     where = f" ({result.column})" if result.column else ""
     click.secho("failed " if error else "warning ", fg="red" if error else "yellow", nl=False)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mm_assets.cli.check import print_failure
+
 
 @click.command()
 @click.argument("name")
@@ -18,7 +20,10 @@ def stage(name: str, modality: str | None) -> None:
     """
     from mm_assets.stages.run import run_stage
 
-    run_stage(Path.cwd(), name, modality)
+    report = run_stage(Path.cwd(), name, modality)
+    for suite in report.suites:
+        for result in suite.failed:  # one of severity error has stopped the stage
+            print_failure(result)
 
 
 @click.command()

@@ -70,13 +70,14 @@ def _run_alone(project: Project, name: str, key: str | None) -> StageReport:
     """Run the stage while nobody else does.
 
     Raises:
-        StageError: An input moved while the stage ran.
+        StageError: What an earlier stage makes is not there, or an input moved while the stage ran.
         SuiteFailedError: A suite failed with severity error.
     """
     root, full_name = project.workspace.root, f"{name}@{key}" if key else name
     _set_threads(project)
     remove_stale_modalities(project)
     declared = read_declared(root, name, key)
+    _require_made(root, full_name, declared)
     before = fingerprint(root, declared)
 
     started = time.monotonic()
@@ -152,6 +153,22 @@ def read_declared(root: Path, name: str, key: str | None) -> Declared:
         deps=tuple(fill(dep) for dep in stage.get("deps", [])),
         params=tuple(fill(param) for param in stage.get("params", [])),
     )
+
+
+def _require_made(root: Path, full_name: str, declared: Declared) -> None:
+    """Require what earlier stages make.
+
+    Raises:
+        StageError: It is not there.
+    """
+    absent = [
+        dep for dep in declared.deps if dep.startswith("artifacts/") and not (root / dep).exists()
+    ]
+    if absent:
+        raise StageError(
+            f"stage {full_name} needs {', '.join(absent)}, which earlier stages make; run "
+            f"`dvc repro {full_name}`, which runs those first"
+        )
 
 
 def fingerprint(root: Path, declared: Declared) -> dict[str, Any]:

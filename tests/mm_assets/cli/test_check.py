@@ -19,6 +19,7 @@ def test_good_data_is_told_shortly(project, opened, run):
     assert said.splitlines()[0] == "10 rows in, 9 kept, 1 in quarantine (10.0%)"
     assert "1  image_unreadable, such as s3: it is no picture" in said
     assert "every expectation is met" in said
+    assert "later, stage `augment` looks at the splits, and for columns that give the label" in said
     assert f"page: {project}/.mm/check/pages/validate.html" in said
     assert opened == []  # nobody is at the terminal
 
@@ -36,6 +37,7 @@ def test_a_failed_expectation_is_told_with_advice_and_exits_with_1(project, run,
         "failed values must be less than or equal to 8 (photo.width_px): 9 of 9 unexpected" in said
     )
     assert "  rows: s0, s1, s2, s4" in said
+    assert "later, stage" not in said
     assert "  what to do: mend these rows, or loosen `expectations.photo.width_px.0`" in said
 
 

@@ -87,6 +87,16 @@ def test_an_unknown_stage_is_refused(root, name, key, message):
         run_stage(root, name, key)
 
 
+def test_a_stage_before_those_that_it_needs_says_what_to_run(root):
+    needs = (
+        r"stage augment needs artifacts/validated, which earlier .*`dvc repro augment`, which runs"
+    )
+    with pytest.raises(StageError, match=needs):
+        run_stage(root, "augment")
+    with pytest.raises(StageError, match="`dvc repro embed@text`, which runs those first"):
+        run_stage(root, "embed", "text")
+
+
 def test_a_stages_declaration_is_read_for_its_modality(root):
     declared = read_declared(root, "embed", "text")
 
