@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -196,14 +197,15 @@ def _show(survey: Survey) -> None:
 
 def _say_next(folder: Path, root: Path) -> None:
     inside = folder.resolve() == (root / "data").resolve()
+    name = shlex.quote(str(folder))
     record = (
         ("dvc add data", "record its version")
         if inside
-        else (f"mm import {folder}", "copy it into data/ and record its version")
+        else (f"mm import {name}", "copy it into data/ and record its version")
     )
     steps = [
         ("params.yaml", "is written: read it, and change what you know better"),
-        (f"mm check {folder}", "validate the folder where it lies"),
+        (f"mm check {name}", "validate the folder where it lies"),
         record,
         ("make run", "the whole pipeline"),
     ]

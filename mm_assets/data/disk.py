@@ -40,13 +40,13 @@ def require_space(folder: Path, needed_bytes: int, *, what: str) -> None:
 
 @contextlib.contextmanager
 def name_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk, met while writing `path`, into a message about it.
+    """Turn a full, read-only or mounted disk, met while writing `path`, into a message about it.
 
     Args:
         path: The file or folder that is being written.
 
     Raises:
-        DiskError: The disk is full, or its folder must not be written to.
+        DiskError: The disk is full, its folder must not be written to, or it is a disk of its own.
     """
     try:
         yield
@@ -63,6 +63,11 @@ def name_disk_errors(path: Path) -> Iterator[None]:
             raise DiskError(
                 f"{path.parent} cannot be written to ({error}); give this user the right to write "
                 "there, or mount it read-write, and run again; nothing was changed"
+            ) from None
+        if code == errno.EBUSY and _is_above(getattr(error, "filename", None), path):
+            raise DiskError(
+                f"{path} cannot be replaced ({error}), since a disk is mounted there; mount it at a "
+                "folder above, and run again; nothing was changed"
             ) from None
         raise
 

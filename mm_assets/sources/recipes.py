@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.data.atomic import find_free_name, write_text
+from mm_assets.data.atomic import atomic_file, find_free_name, write_text
 from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.sources.raw_data import copy_folder, record_data, replace_data
@@ -79,7 +80,7 @@ def import_folder(root: Path, folder: Path, *, force: bool = False) -> None:
     if not (folder / table).is_file():
         raise SourceError(
             f"`data.table` in params.yaml is {table}, and {folder} has no such file; run `mm init "
-            f"{folder}` first, or set `data.table`"
+            f"{shlex.quote(str(folder))}` first, or set `data.table`"
         )
     inside = folder.resolve()
     if inside.is_relative_to(workspace.data.resolve()):
@@ -105,7 +106,8 @@ def replace_params(root: Path, text: str) -> None:
         before = params.read_bytes()
         if before not in {one.encode() for one in known}:
             kept = find_free_name(params.with_suffix(".yaml.bak"))
-            kept.write_bytes(before)
+            with atomic_file(kept) as temporary:
+                temporary.write_bytes(before)
             announce(f"your params.yaml is kept as {kept.name}")
     write_text(params, text)
 

@@ -1,6 +1,8 @@
+import errno
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 from mm_assets.cli import data as commands
 from mm_assets.cli.main import mm
 from mm_assets.contracts.config import read_config
-from mm_assets.contracts.errors import SourceError
+from mm_assets.contracts.errors import DiskError, SourceError
 
 ROOT = Path(__file__).parents[3]
 DIGITS = ROOT / "../shared/data/av_digits"
@@ -62,6 +64,23 @@ def test_init_writes_params_lists_what_is_unsure_and_says_what_is_next(project, 
     assert "  make run " in shown
     assert not (project / "params.yaml.bak").exists(), "a recipe as it came needs no copy"
     assert [path.name for path in folder.iterdir()] == ["rows.csv"], "the folder stays as it is"
+
+
+def test_what_is_next_can_be_pasted_whatever_the_folder_is_called(project, folder):
+    folder = folder.rename(folder.with_name("meine Übung (1)"))
+    assert f"  mm check '{folder}' " in call("init", folder)
+
+
+def test_a_project_that_must_not_be_written_to_is_named(project, folder, monkeypatch):
+    (project / "params.yaml").write_text("mine")
+
+    def refuse(**_options):
+        raise OSError(errno.EROFS, "Read-only file system", str(project / ".params.yaml.bak.x"))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(DiskError, match=rf"^{project} cannot be written to .*nothing was changed"):
+        call("init", folder)
+    assert (project / "params.yaml").read_text() == "mine"
 
 
 def test_a_params_file_of_ones_own_is_kept(project, folder):

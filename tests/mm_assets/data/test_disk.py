@@ -60,6 +60,14 @@ def test_a_folder_that_must_not_be_written_to_is_named(tmp_path, code):
         raise OSError(code, "no", str(tmp_path / ".model.tmp"))
 
 
+def test_a_folder_that_is_a_disk_of_its_own_is_named(tmp_path):
+    mounted = pytest.raises(
+        DiskError, match=r"/data cannot be replaced \(.*since a disk is mounted"
+    )
+    with mounted, name_disk_errors(tmp_path / "data"):
+        raise OSError(errno.EBUSY, "busy", str(tmp_path / "data"))
+
+
 def test_other_errors_pass_as_they_are(tmp_path):
     with pytest.raises(FileNotFoundError), name_disk_errors(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "gone")
