@@ -285,7 +285,12 @@ def read_config(path: Path) -> Config:
         # YAML 1.2, as DVC reads it: `1e-3` is a number and `no` a word.
         raw = YAML(typ="safe").load(text)
     except YAMLError as error:
-        raise ConfigError(f"{path.name} is not valid YAML: {error}") from None
+        cause = (
+            "; it is indented with a tab, and YAML takes spaces alone"
+            if "'\\t'" in str(error)
+            else ""
+        )
+        raise ConfigError(f"{path.name} is not valid YAML{cause}: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name} must hold a mapping of sections, got {type(raw).__name__}")
     return parse_config(raw, name=path.name)

@@ -40,10 +40,7 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
             raise BadSampleError("path_absolute", _advise_absolute(cell, folder))
         path = (folder / cell).resolve()
         if not path.is_relative_to(folder.resolve()):
-            raise BadSampleError(
-                "path_outside_data",
-                f"{cell!r} leads outside the data folder; give a path relative to it",
-            )
+            raise BadSampleError("path_outside_data", _advise_outside(cell))
         if not path.is_file():  # a folder, device or pipe neither
             raise BadSampleError(
                 "file_missing",
@@ -136,6 +133,16 @@ def _advise_absolute(cell: str, folder: Path) -> str:
         f"write {found!r}, relative to the data folder"
         if found
         else "make it relative to the data folder"
+    )
+
+
+def _advise_outside(cell: str) -> str:
+    """Say how a path leaves the data folder: by its dots, or by a link on its way."""
+    if ".." in PurePosixPath(cell).parts:
+        return f"{cell!r} leads outside the data folder; give a path relative to it"
+    return (
+        f"{cell!r} is a link, or lies in one, that leads outside the data folder; put the file itself "
+        "there, as `mm import FOLDER` does"
     )
 
 

@@ -145,6 +145,12 @@ class Modality(ABC, Generic[Value]):
         """Give the value of least legal size that stands for an absent one; it is selected out."""
 
 
+def show_cell(cell: object) -> str:
+    """Write a cell for a message: as Python does, cut after 60 characters."""
+    text = repr(cell)
+    return text if len(text) <= 60 else text[:58] + "…"
+
+
 def list_kinds() -> list[str]:
     """List the kinds of input, that is the files beside this one."""
     package = importlib.import_module("mm_assets.modalities")

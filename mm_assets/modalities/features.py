@@ -48,9 +48,10 @@ class Features(base.Modality[np.ndarray]):
         try:
             raw = json.loads(cell) if isinstance(cell, str) else cell
             vector = np.asarray(raw, dtype="<f8")
-        except _NO_VECTOR as error:
+        except _NO_VECTOR:
             raise BadSampleError(
-                "vector_unreadable", f"the cell must hold a list of numbers: {error}"
+                "vector_unreadable",
+                f"the cell must hold a list of numbers such as [0.5, 2], got {base.show_cell(cell)}",
             ) from None
         if vector.ndim != 1:
             raise BadSampleError(
@@ -127,7 +128,7 @@ class Features(base.Modality[np.ndarray]):
             at = int(np.argmin(legal))
             raise BadSampleError(
                 "vector_not_finite",
-                f"number {at} is {vector[at]}; all must be finite as 32-bit floats",
+                f"number {at + 1} of {len(vector)} is {vector[at]}; all must be finite as 32-bit floats",
             )
         return vector.astype(np.float32)
 

@@ -174,7 +174,7 @@ def clean_number(value: object, column: str) -> float | None:
     except (TypeError, ValueError):
         raise BadSampleError(
             "number_unreadable",
-            f"column {column!r} holds {_shorten(value)}, which is no number; write it without unit "
+            f"column {column!r} holds {base.show_cell(value)}, which is no number; write it without unit "
             "or thousands separators, such as 1200.5, or make the column categorical",
         ) from None
     if math.isnan(number):
@@ -182,7 +182,7 @@ def clean_number(value: object, column: str) -> float | None:
     if abs(number) > LARGEST:
         raise BadSampleError(
             "number_not_finite",
-            f"column {column!r} holds {_shorten(value)}; numbers must be finite as 32-bit floats",
+            f"column {column!r} holds {base.show_cell(value)}; numbers must be finite as 32-bit floats",
         )
     return number + 0.0  # no negative zero
 
@@ -205,7 +205,7 @@ def clean_category(value: object, column: str) -> str | None:
     if not isinstance(value, str):
         raise BadSampleError(
             "category_unreadable",
-            f"column {column!r} must hold a text or a number, got {_shorten(value)}",
+            f"column {column!r} must hold a text or a number, got {base.show_cell(value)}",
         )
     return unicodedata.normalize("NFC", value).strip() or None
 
@@ -258,11 +258,6 @@ def _write(value: object, name: str, column: ColumnType) -> str:
     except BadSampleError:
         pass  # found again, and reported, when the cell is probed
     return f", {json.dumps(name)}: {json.dumps(value, default=str)}"
-
-
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:58] + "…"
 
 
 MODALITY = Tabular

@@ -51,13 +51,19 @@ class Multiclass(Target):
     def read_labels(cls, raw: pd.Series, config: TargetConfig) -> tuple[pd.Series, pd.Series]:
         """Write each cell as text, 7 and 7.0 both as ``7``; it must be a class to the letter.
 
-        Where `classes` is not given, any name will do.
+        Where `classes` is not given, any name will do. A label that only spaces around it or upper
+        and lower case keep from being a class is told which one.
         """
         labels = as_text(raw)
         legal = labels.isin(config.classes) if config.classes else labels.str.strip() != ""
         bad = labels[labels.notna() & ~legal]
         wanted = f"one of {', '.join(config.classes)}" if config.classes else "a name, or null"
-        return labels, "must be " + wanted + "; got '" + bad + "'"
+        meant = {name.strip().casefold(): name for name in config.classes or ()}
+        close = [meant.get(label.strip().casefold()) for label in bad]
+        hints = pd.Series(
+            [f"; write '{name}'" if name else "" for name in close], index=bad.index, dtype="str"
+        )
+        return labels, "must be " + wanted + "; got '" + bad + "'" + hints
 
     @classmethod
     def outline(cls, labels: pd.Series) -> pd.Series:

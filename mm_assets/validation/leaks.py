@@ -165,9 +165,9 @@ def _report(key: str, found: list[tuple[str, float, str]]) -> SuiteResult:
             column=name,
             max_value=MOST_EXPLAINED,
             severity="warning",
-            description=f"{name} alone avoids at most {MOST_EXPLAINED:.0%} of the errors of "
+            description=f"{name} alone avoids at most {100 * MOST_EXPLAINED:.4g} % of the errors of "
             f"guessing {key}",
-            meta={"advice": advice},
+            meta={"share": True, "advice": advice},
         )
         for name, _, advice in found
     ]

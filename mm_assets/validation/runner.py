@@ -45,7 +45,8 @@ def run_suite(
 
     An expectation's `severity` tells whether its failure stops the pipeline (`critical`, the
     default) or is only shown (`warning`); its `meta["advice"]`, or else its `notes`, says what to
-    do about it; its `description`, where given, replaces the text that Great Expectations makes for it.
+    do about it; with `meta["share"]` what was observed is shown in percent; its `description`, where
+    given, replaces the text that Great Expectations makes for it.
 
     Args:
         name: The suite's name, the same in `dvc.yaml`, Dagster and the model card.
@@ -217,7 +218,9 @@ def _read_observed(outcome: ExpectationValidationResult) -> str:
     if result.get("observed_value") is None and outcome.success:
         return "as expected"
     if "observed_value" in result:
-        return _show(result["observed_value"])
+        share = outcome.expectation_config.meta.get("share")
+        value = result["observed_value"]
+        return f"{100 * value:.4g} %" if share else _show(value)
     return "absent"
 
 

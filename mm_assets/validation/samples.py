@@ -72,8 +72,9 @@ def _check_share(share: float, findings: pd.DataFrame, config: Config) -> SuiteR
         max_value=gate,
         description=f"at most {100 * gate:.4g} % of the rows are quarantined",
         meta={
+            "share": True,
             "advice": f"{name_reasons(findings)}; `mm quarantine ls` lists the rows: mend them; or, if they "
-            "are to be left out, raise `gates.quarantined_share` in params.yaml"
+            "are to be left out, raise `gates.quarantined_share` in params.yaml",
         },
     )
     return run_suite(NAME, pd.DataFrame({"quarantined_share": [share]}), [expectation])
@@ -88,7 +89,11 @@ def name_reasons(findings: pd.DataFrame) -> str:
         details = found["detail"].value_counts()
         detail, alike = details.index[0], int(details.iloc[0])
         example = found.loc[found["detail"] == detail, "id"].iloc[0]
-        named.append(f"{reason} in {count} rows, {alike} of them such as {example!r}: {detail}")
+        named.append(
+            f"{reason} in {count} row{'s' * (count > 1)}, "
+            + (f"{alike} of them " if 1 < alike < count else "")
+            + f"such as {'one without id' if pd.isna(example) else repr(example)}: {detail}"
+        )
     return "most frequent reasons: " + "; ".join(named) if named else "no row was refused"
 
 
@@ -179,8 +184,18 @@ def _check_classes(outline: pd.Series, rows: int, key: str, config: Config) -> S
             severity="warning",
             description=f"every class has at least {100 * gate:.4g} % of the labelled rows",
             meta={
+                "share": True,
                 "advice": f"{rarest}collect more of it, or merge it with another class in "
-                f"`targets.{key}.classes`"
+                f"`targets.{key}.classes`",
+            },
+        ),
+        gxe.ExpectColumnValuesToBeUnique(
+            column="spelling",
+            severity="warning",
+            description=f"more than case, or spaces around them, tells the classes of {key} apart",
+            meta={
+                "advice": f"{_show_respelt(shares.index)} count as different classes; if they are "
+                f"one, write it in one way in the column of `targets.{key}`"
             },
         ),
         gxe.ExpectColumnMaxToBeBetween(
@@ -196,12 +211,24 @@ def _check_classes(outline: pd.Series, rows: int, key: str, config: Config) -> S
     ]
     dated = counts.index.astype("str").str.match(DATE).mean() if len(counts) else 0.0
     frame = pd.DataFrame({key: shares.to_numpy(), "seen": (shares > 0).astype(int).to_numpy()})
+    frame["spelling"] = _fold(shares.index)
     return join_suites(
         [
             *([run_suite(NAME, outline.to_frame(key), legal)] if given else []),
             run_suite(NAME, frame.assign(dates=dated), seen),
         ]
     )
+
+
+def _fold(classes: pd.Index) -> list[str]:
+    return [str(name).strip().casefold() for name in classes]
+
+
+def _show_respelt(classes: pd.Index) -> str:
+    """Name the first classes that are one but for case and spaces."""
+    names = pd.Series(classes.astype("str"), index=_fold(classes))
+    twice = names[names.index.duplicated(keep=False)]
+    return ", ".join(map(repr, twice[twice.index == twice.index[0]])) if len(twice) else ""
 
 
 def _show_date(counts: pd.Series) -> str:

@@ -103,7 +103,10 @@ def _check_folders(cells: pd.Series, folder: Path) -> SuiteResult:
         column=column,
         max_value=MOST_MISSING,
         description=f"at most {100 * MOST_MISSING:.4g} % of the paths start where nothing is",
-        meta={"advice": _advise_folder(next(iter(missing)), folder) if missing else ""},
+        meta={
+            "share": True,
+            "advice": _advise_folder(next(iter(missing)), folder) if missing else "",
+        },
     )
     return run_suite(NAME, pd.DataFrame({column: [share]}), [expectation])
 
@@ -116,15 +119,19 @@ def _advise_folder(first: str, folder: Path) -> str:
             "the data folder"
         )
     present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    shown = f"there are folders {', '.join(present[:5])}" if present else "there is no folder"
     if first == NO_FOLDER:
-        return f"they name no folder, and the files do not lie beside the table, where {shown}"
+        shown = f"folders {', '.join(present[:5])}" if present else "no folder"
+        return (
+            f"they name no folder, and the files do not lie beside the table, where there are {shown}; "
+            "write each path from the table on, such as photos/1.jpg"
+        )
     if alike := find_alike(first, folder):
         return (
             f"there is no folder {first!r} in the data folder, but {alike!r}, which differs in "
             "upper and lower case; rename one"
         )
-    return f"there is no folder {first!r} in the data folder, where {shown}; copy the media there"
+    others = f", but {', '.join(present[:5])}; rename it, or" if present else ", nor any other;"
+    return f"there is no folder {first!r} in the data folder{others} copy the media there"
 
 
 def _advise_column(key: str, column: str, present: list[str]) -> str:

@@ -132,7 +132,11 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
     ("text", "message"),
     [
         (None, "params.yaml not found in .*mm use sample"),
-        ("a: [1", "not valid YAML"),
+        ("a: [1", "not valid YAML: while"),
+        (
+            "a:\n\tb: 1",
+            "not valid YAML; it is indented with a tab, and YAML takes spaces alone: wh",
+        ),
         ("- 1", "must hold a mapping of sections, got list"),
         ("\xff".encode("latin-1"), "must be UTF-8"),
     ],

@@ -39,7 +39,12 @@ def test_a_path_that_leads_outside_is_refused_before_it_is_opened(data, cell):
 def test_a_link_is_judged_by_where_it_leads(data):
     (data / "out.png").symlink_to(data.parent / "secret.txt")
     (data / "in.png").symlink_to(data / "photo" / "a.png")
-    assert reason_of("out.png", data).reason == "path_outside_data"
+    error = reason_of("out.png", data)
+    assert error.reason == "path_outside_data"
+    assert error.detail == (
+        "'out.png' is a link, or lies in one, that leads outside the data folder; put the file itself "
+        "there, as `mm import FOLDER` does"
+    )
     assert read_media("in.png", data, max_megabytes=1.0) == b"bytes"
 
 

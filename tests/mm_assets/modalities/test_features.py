@@ -34,10 +34,14 @@ def test_one_vector_is_the_same_however_it_is_written(cell):
     [
         ("[1, 2]", "vector_length", r"`options.dim` = 3 numbers, got 2"),
         ([], "vector_length", r"got 0"),
-        ("[1, null, 2]", "vector_not_finite", r"number 1 is nan"),
-        ([1, 2, float("inf")], "vector_not_finite", r"number 2 is inf"),
-        ([1, 2, 1e300], "vector_not_finite", r"number 2 is 1e\+300; all must be finite as 32-bit"),
-        ("1, 2, 3", "vector_unreadable", r"must hold a list of numbers"),
+        ("[1, null, 2]", "vector_not_finite", r"number 2 of 3 is nan"),
+        ([1, 2, float("inf")], "vector_not_finite", r"number 3 of 3 is inf"),
+        (
+            [1, 2, 1e300],
+            "vector_not_finite",
+            r"number 3 of 3 is 1e\+300; all must be finite as 32-bit",
+        ),
+        ("1, 2, 3", "vector_unreadable", r"list of numbers such as \[0.5, 2\], got '1, 2, 3'$"),
         (["a", "b", "c"], "vector_unreadable", r"must hold a list of numbers"),
         ([[1, 2, 3]], "vector_unreadable", r"must hold a flat list, got 2 dimensions"),
         (5, "vector_unreadable", r"must hold a flat list, got 0 dimensions"),

@@ -84,7 +84,7 @@ def test_too_many_bad_rows_block(small):
     small.table.loc[:3, "feeling"] = "odd"
     report = validate(small.load())
     assert report.blocks
-    assert [r.observed for s in report.suites for r in s.failed] == ["0.06667"]
+    assert [r.observed for s in report.suites for r in s.failed] == ["6.667 %"]
 
 
 def test_rows_that_are_all_bad_block_without_an_accident(small):
@@ -174,8 +174,8 @@ def test_when_all_rows_are_bad_their_commonest_reasons_are_named(small):
     assert errors["at most 5 % of the rows are quarantined"].startswith(
         "most frequent reasons: vector_length in 60 rows, 54 of them such as 's1': the vector needs "
         "`options.dim` = 3 numbers, got 2; mend it, or set `options.dim: 2` if most vectors have as "
-        "many; label_unknown in 21 rows, 21 of them such as 's0': mood must be one of glad, sad; "
-        "got 'odd'; look at "
+        "many; label_unknown in 21 rows, such as 's0': mood must be one of glad, sad; got 'odd'; "
+        "`mm quarantine ls` lists the rows"
     )
 
 
@@ -193,8 +193,8 @@ def test_numbers_that_are_not_finite_are_quarantined_with_their_place(small):
     project = small.load()
     validate(project)
     assert read(project, "quarantine")["detail"].tolist() == [
-        "number 1 is nan; all must be finite as 32-bit floats",
-        "number 2 is -inf; all must be finite as 32-bit floats",
+        "number 2 of 3 is nan; all must be finite as 32-bit floats",
+        "number 3 of 3 is -inf; all must be finite as 32-bit floats",
     ]
 
 

@@ -58,6 +58,17 @@ def test_a_label_that_is_no_class_is_named():
         COLOURS.encode(pd.Series(["red", "pink"]), where="t")
 
 
+def test_a_label_that_is_a_class_but_for_case_and_spaces_is_told_which():
+    config = TargetConfig(kind="multiclass", column="pet", classes=["cat", "dog"])
+    raw = pd.Series(["cat", "Cat ", "bird", None])
+    labels, details = Multiclass.read_labels(raw, config)
+    assert labels[0] == "cat"
+    assert details.to_dict() == {
+        1: "must be one of cat, dog; got 'Cat '; write 'cat'",
+        2: "must be one of cat, dog; got 'bird'",
+    }
+
+
 def test_loss_of_flat_logits_is_the_logarithm_of_the_number_of_classes():
     loss = COLOURS.loss(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]))
     assert loss.item() == pytest.approx(np.log(3))

@@ -62,7 +62,7 @@ def test_planted_columns_are_warned_of_and_strong_features_are_not():
     result = found["profile.copy"]
     assert result.severity == "warning"
     assert (
-        result.expected == "profile.copy alone avoids at most 95% of the errors of guessing animal"
+        result.expected == "profile.copy alone avoids at most 95 % of the errors of guessing animal"
     )
     assert "is it known before the label when the model is used?" in result.advice
     assert "1" in result.observed

@@ -98,7 +98,7 @@ def test_every_row_of_a_group_in_two_splits_is_found():
 
 
 def test_a_label_must_be_one_of_the_classes_to_the_letter():
-    detail = "mood must be one of glad, sad; got 'Glad'"
+    detail = "mood must be one of glad, sad; got 'Glad'; write 'glad'"
     assert find({}, {"feeling": "Glad"}) == [(2, "label_unknown", detail)]
 
 

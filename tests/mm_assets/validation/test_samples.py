@@ -45,7 +45,7 @@ def test_too_many_quarantined_rows_block():
     (failed,) = check(share=0.11).failed
     assert (failed.expected, failed.observed) == (
         "at most 10 % of the rows are quarantined",
-        "0.11",
+        "11 %",
     )
     assert "`mm quarantine ls` lists the rows: mend them" in failed.advice
     assert failed.severity == "error"
@@ -63,7 +63,7 @@ def test_what_should_have_been_quarantined_blocks(change, column):
 
 def test_a_rare_class_warns_and_is_named():
     (failed,) = check(moods="gggggggggs").failed
-    assert (failed.column, failed.observed, failed.severity) == ("mood", "0.1", "warning")
+    assert (failed.column, failed.observed, failed.severity) == ("mood", "10 %", "warning")
     assert failed.advice.startswith("the rarest is 'sad'; ")
 
 
@@ -101,7 +101,15 @@ def test_the_commonest_reasons_of_quarantine_are_named_with_their_commonest_deta
         "most frequent reasons: vector_length in 9 rows, 7 of them such as 's1': got 16; "
         "text_empty in 3 rows, 2 of them such as 's1': no visible character; "
     )
-    assert failed.advice.count(" rows, ") == 3
+    assert "; a_reason in 1 row, such as 's10': a; `mm quarantine ls` " in failed.advice
+
+
+def test_a_row_without_id_is_named_as_such_among_the_reasons():
+    found = pd.DataFrame(
+        {"row": [4], "id": [None], "reason": "id_missing", "detail": "it is empty"}
+    )
+    (failed,) = check(share=0.5, findings=found).failed
+    assert "id_missing in 1 row, such as one without id: it is empty; " in failed.advice
 
 
 def test_a_modality_that_no_sample_kept_blocks():
@@ -157,6 +165,17 @@ def test_too_many_classes_block_and_suggest_a_number(rows, classes, most):
 @pytest.mark.parametrize(("rows", "classes"), [(30, 20), (100, 50), (10_000, 1000)])
 def test_as_many_classes_as_rows_can_show_pass(rows, classes):
     assert not check_labels([f"c{n % classes}" for n in range(rows)]).blocks
+
+
+def test_classes_that_are_one_but_for_case_and_spaces_are_warned_of():
+    (failed,) = check_labels(["cat", "Cat", "dog", "cat "] * 20).failed
+    assert (
+        failed.expected == "more than case, or spaces around them, tells the classes of label apart"
+    )
+    assert (failed.severity, failed.unexpected) == ("warning", 3)
+    assert failed.advice.startswith(
+        "'Cat', 'cat', 'cat ' count as different classes; if they are one"
+    )
 
 
 @pytest.mark.parametrize("time", ["", "T10:00:00", " 10:00"])
