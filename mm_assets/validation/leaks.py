@@ -80,14 +80,16 @@ def explain(values: pd.Series, labels: pd.Series, groups: pd.Series) -> float:
         groups: Same index.
 
     Returns:
-        1 where every label follows from the value, 0 (or below) where none does.
+        1 where every label follows from the value, 0 (or below) where none does, or where there
+        is but one group.
     """
-    half = groups.map({name: zlib.crc32(str(name).encode()) % 2 for name in groups.unique()})
+    names = sorted(map(str, groups.unique()), key=lambda name: (zlib.crc32(name.encode()), name))
+    if len(names) < 2:
+        return 0.0
+    half = groups.astype("str").map({name: at % 2 for at, name in enumerate(names)})
     right = usual = 0
     for learnt in (0, 1):
         seen, new = half == learnt, half != learnt
-        if not seen.any():
-            return 0.0
         common = str(labels[seen].mode()[0])
         learn = _learn_numbers if pd.api.types.is_numeric_dtype(values) else _learn_values
         guesses = learn(values[seen], labels[seen], values[new], common)

@@ -48,6 +48,18 @@ def test_what_only_names_the_group_explains_nothing_of_other_groups():
     assert explain(GROUPS, by_group, GROUPS) == 0
 
 
+@pytest.mark.parametrize("names", [("nicolas", "theo"), ("jackson", "theo"), ("a", "b")])
+def test_two_groups_are_enough_whatever_their_names(names):
+    groups = pd.Series(np.where(np.arange(ROWS) % 2, *names))
+    code = LABELS.map({"cat": 0.0, "dog": 1.0, "fox": 2.0})
+    assert explain(LABELS + "!", LABELS, groups) == 1
+    assert explain(code, LABELS, groups) == 1
+
+
+def test_one_group_tells_nothing():
+    assert explain(LABELS, LABELS, pd.Series(["g"] * ROWS)) == 0
+
+
 def test_planted_columns_are_warned_of_and_strong_features_are_not():
     code = LABELS.map({"cat": 3.0, "dog": 1.0, "fox": 2.0})
     cells = as_rows(
