@@ -128,9 +128,9 @@ def read_report(path: Path) -> StageReport:
 def summarize_failures(report: StageReport) -> str:
     """Name every failed expectation of severity error in one message."""
     lines = [
-        f"{suite.name}: {result.expectation}"
-        + (f" on {result.column!r}" if result.column else "")
-        + f" needs {result.expected}, got {result.observed}"
+        f"{suite.name}: expected: {result.expected}"
+        + (f" ({result.column})" if result.column else "")
+        + f"; got {result.observed}"
         + (f"; {result.advice}" if result.advice else "")
         for suite in report.suites
         for result in suite.failed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import Plot, StageReport
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.progress import show_progress
@@ -42,10 +43,17 @@ def augment(project: Project) -> StageReport:
         `contact_sheet.png`: some training samples beside their first copy.
 
     Raises:
-        StageError: A cell that was valid cannot be decoded now; names sample and file.
+        StageError: No row is valid, or a cell that was valid cannot be decoded now; names sample and
+            file.
     """
     config, workspace = project.config, project.workspace
     valid = pd.read_parquet(workspace.validated / "samples.parquet")
+    if valid.empty:
+        page = workspace.page("validate").relative_to(workspace.root)
+        raise StageError(
+            f"augment needs valid rows, and stage validate left none; {page.as_posix()} says why; mend "
+            "the data and run `dvc repro`"
+        )
     probes = pd.read_parquet(workspace.validated / "probes.parquet")
     rows = add_copies(split_samples(valid, config), copies=config.augment.copies)
     rows[RENDER] = _plan_renderings(rows, project)

@@ -52,7 +52,7 @@ def test_a_failure_names_asset_reason_and_what_did_not_run(shell):
     status, _, errors = run(shell)
     block = errors[errors.index("validated failed\n") :]
     assert status == 1
-    assert "rows_are_words: share_at_most_gate on 'word' needs at most gate, got more" in block
+    assert "rows_are_words: expected: at most gate (word); got more" in block
     assert "left_lengths, right_lengths, train" in block
     assert "Traceback" not in errors
 

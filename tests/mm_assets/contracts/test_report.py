@@ -50,7 +50,7 @@ def test_a_report_survives_its_file(tmp_path):
 def test_the_summary_names_suite_column_both_values_and_the_mend():
     assert summarize_failures(report_with("error")) == (
         "stage validate failed its checks:\n"
-        "  rows: expect_column_max_to_be_between on 'share' needs at most 0.05, got 0.2; mend the rows"
+        "  rows: expected: at most 0.05 (share); got 0.2; mend the rows"
     )
 
 

@@ -111,6 +111,15 @@ def test_a_picture_that_broke_since_validation_names_sample_and_file(small):
     assert not project.workspace.augmented.exists()
 
 
+@pytest.mark.parametrize("change", [{"feeling": "odd"}, {"id": None}])
+def test_without_a_valid_row_it_says_where_to_look(small, change):
+    small.table = small.table.assign(**change)
+    with pytest.raises(
+        StageError, match=r"stage validate left none; artifacts/pages/validate.html s"
+    ):
+        run(small)
+
+
 def test_a_group_in_two_given_splits_never_gets_here(small):
     small.params["data"]["split"] = "part"
     small.params["gates"] = {"quarantined_share": 0.1}

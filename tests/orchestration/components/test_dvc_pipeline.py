@@ -68,7 +68,7 @@ def test_a_gate_that_is_passed_fails_a_blocking_check_and_stops_both_doors(finis
     assert dagster.last("left_lengths") is None
     [failure] = [e for e in result.all_events if e.is_step_failure]
     reason = failure.step_failure_data.user_failure_data.description
-    assert "rows_are_words: share_at_most_gate on 'word' needs at most gate, got more" in reason
+    assert "rows_are_words: expected: at most gate (word); got more" in reason
     assert "'validate'" in finished.dvc("repro", status=255)
     assert finished.runs() == ["validate"]
 
