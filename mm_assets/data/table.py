@@ -160,6 +160,10 @@ def _read_json_lines(path: Path, encoding: str) -> dict[str, list[object]]:
             continue
         try:
             record = json.loads(line)
+            if "\\ud" in line.lower():
+                # Half a character, of a text that was cut within an emoji, is no Unicode text.
+                whole = json.dumps(record, ensure_ascii=False).encode("utf-16", "surrogatepass")
+                record = json.loads(whole.decode("utf-16", "replace"))
         except ValueError as error:
             raise SourceError(
                 f"sample table {path.name}: line {number} is no JSON ({error}); each line must "
@@ -249,6 +253,18 @@ def _read_workbook(path: Path, sheet: str | None) -> dict[str, list[object]]:
     _require_names(path, names)
     cells = list(zip(*body, strict=True)) if body else [()] * width
     return {name: list(values) for name, values in zip(names, cells, strict=True)}
+
+
+def as_text(values: pd.Series) -> pd.Series:
+    """Write values as text: 7 and 7.0 both as ``7`` (a null makes pandas read integers as floats)."""
+    return values.convert_dtypes().astype("str").where(values.notna(), None)
+
+
+def clear_blanks(values: pd.Series) -> pd.Series:
+    """Make null of cells that hold nothing but white space, as exports write a missing value."""
+    if values.dtype != object and str(values.dtype) not in ("str", "string"):
+        return values
+    return values.mask(values.str.strip() == "", None)
 
 
 def read_augmented(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mm_assets.contracts.config import Config
-from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import ExpectationResult, StageReport
 from mm_assets.validation.page import open_template
 
@@ -69,43 +67,6 @@ def render_card(contents: CardContents) -> str:
         checks=_count_checks(contents.reports.values()),
     )
     return page + "\n"
-
-
-def read_evidence(folder: Path, config: Config) -> dict[str, Any]:
-    """Read `evidence.json` into the order of `params.yaml`, small subsets of modalities first.
-
-    Args:
-        folder: The evaluate stage's out.
-        config: Names the targets and modalities.
-
-    Returns:
-        Evidence by target, as `mm_assets.stages.evaluate.judge_model` made it.
-
-    Raises:
-        StageError: The evaluate stage has not run, or ran with other targets.
-    """
-    path = folder / "evidence.json"
-    again = "run its stage: `dvc repro evaluate`"
-    if not path.is_file():
-        raise StageError(f"{path} not found; {again}")
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    places = {key: place for place, key in enumerate(config.modalities)}
-
-    def order(subset: str) -> tuple[int, list[int]]:
-        keys = subset.split("+")
-        return len(keys), [places.get(key, len(places)) for key in keys]
-
-    try:
-        found = {name: stored[name] for name in config.targets}
-        return {
-            name: {
-                **one,
-                "subsets": {key: one["subsets"][key] for key in sorted(one["subsets"], key=order)},
-            }
-            for name, one in found.items()
-        }
-    except KeyError as error:
-        raise StageError(f"{path} lacks {error}, which params.yaml needs; {again}") from None
 
 
 def list_lines(found: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

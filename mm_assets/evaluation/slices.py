@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
+from mm_assets.data.table import as_text
 from mm_assets.evaluation.metrics import (
     resample_groups,
     split_resamples,
@@ -17,7 +18,6 @@ from mm_assets.evaluation.metrics import (
     take_interval,
 )
 from mm_assets.targets.base import Target
-from mm_assets.validation.rows import as_text
 
 MIN_ROWS = 10  # a slice of fewer rows is counted but not judged
 MOST_VALUES = 12  # a column's slices; rarer values are one slice together

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.config import SCHEMA_VERSION
 from mm_assets.contracts.report import REPORT_VERSION, StageReport, Table, read_report
 from mm_assets.data.atomic import atomic_folder, write_text
-from mm_assets.evaluation.card import SECTIONS, CardContents, PageParts, read_evidence, render_card
+from mm_assets.evaluation.card import SECTIONS, CardContents, PageParts, render_card
+from mm_assets.evaluation.evidence import read_by_target, read_evidence
 from mm_assets.validation.card import check_card
 from mm_assets.validation.previews import embed_picture
 
@@ -96,7 +97,7 @@ def gather_contents(project: Project) -> CardContents:
     return CardContents(
         config=config,
         evidence=read_evidence(workspace.evaluation, config),
-        errors=json.loads((workspace.evaluation / "errors.json").read_text(encoding="utf-8")),
+        errors=read_by_target(workspace.evaluation / "errors.json"),
         reports=reports,
         encoders={
             key: {

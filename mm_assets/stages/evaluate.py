@@ -17,9 +17,10 @@ from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.card import read_card
 from mm_assets.data.progress import show_progress
-from mm_assets.data.table import ID, read_augmented, read_table
+from mm_assets.data.table import ID, read_augmented
 from mm_assets.data.vectors import read_embeddings
 from mm_assets.evaluation.errors import find_confident_errors
+from mm_assets.evaluation.evidence import write_by_target
 from mm_assets.evaluation.plot_data import write_plot_data
 from mm_assets.evaluation.plots import (
     plot_confusion,
@@ -94,8 +95,8 @@ def evaluate(project: Project) -> StageReport:
     }
     with atomic_folder(workspace.evaluation) as folder:
         write_json(folder / "metrics.json", _round(summarize(evidence)))
-        write_json(folder / "evidence.json", _round(evidence))
-        write_json(folder / "errors.json", _round(errors))
+        write_by_target(folder / "evidence.json", _round(evidence))
+        write_by_target(folder / "errors.json", _round(errors))
         predictions = list_predictions(test, as_given, model)
         predictions.to_parquet(folder / "predictions.parquet")
         confusable = {
@@ -147,17 +148,11 @@ def read_slice_columns(project: Project) -> pd.DataFrame:
     config = project.config
     if not config.evaluation.slices:
         return pd.DataFrame()
-    data = config.data
-    raw = read_table(
-        project.workspace.data / data.table,
-        encoding=data.encoding,
-        delimiter=data.delimiter,
-        sheet=data.sheet,
-    )
+    raw = project.read_raw()
     for column in config.evaluation.slices:
         if column not in raw:
             raise ConfigError(
-                f"params.yaml: `evaluation.slices` must name columns of {data.table} "
+                f"params.yaml: `evaluation.slices` must name columns of {config.data.table} "
                 f"({', '.join(map(str, raw.columns))}), got {column!r}"
             )
     chosen = raw[config.evaluation.slices].set_index(read_ids(raw, config))

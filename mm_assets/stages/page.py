@@ -54,13 +54,13 @@ def _find_quarantine(project: Project) -> list[QuarantineGroup]:
     """Look up the quarantined rows in the raw table."""
     import pandas as pd
 
-    from mm_assets.stages.validate import read_raw
-    from mm_assets.validation.rows import name_samples
+    from mm_assets.validation.rows import name_samples, read_ids
 
     workspace = project.workspace
     findings = pd.read_parquet(workspace.validated / "quarantine.parquet")
     if findings.empty:
         return []
-    raw = read_raw(project).loc[findings["row"].unique() - 1]
-    rows = name_samples(raw, project.config, {})
+    raw = project.read_raw()
+    quarantined = raw.loc[findings["row"].unique() - 1]
+    rows = name_samples(quarantined, project.config, read_ids(raw, project.config), {})
     return show_quarantine(findings, rows, project.modalities, workspace.data)

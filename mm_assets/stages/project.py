@@ -8,14 +8,18 @@ import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mm_assets.contracts.config import Config, read_config
 from mm_assets.contracts.errors import BadSampleError, ConfigError, StageError
 from mm_assets.contracts.workspace import Workspace
+from mm_assets.data.table import read_table
 from mm_assets.encoders.base import Encoder, load_encoder
 from mm_assets.modalities.base import Modality, load_modality
 from mm_assets.targets.base import Target, load_target
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,16 @@ class Project:
     def identifying(self) -> list[str]:
         """Modalities whose equal cells mean that it is the same sample."""
         return [key for key, modality in self.modalities.items() if modality.identifies]
+
+    def read_raw(self) -> pd.DataFrame:
+        """Read the raw table that section `data` names; see `read_table`."""
+        data = self.config.data
+        return read_table(
+            self.workspace.data / data.table,
+            encoding=data.encoding,
+            delimiter=data.delimiter,
+            sheet=data.sheet,
+        )
 
 
 def load_project(root: Path) -> Project:

@@ -19,13 +19,13 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import atomic_file
 from mm_assets.data.disk import name_disk_errors
 from mm_assets.data.editing import edit_table
-from mm_assets.data.table import ID
+from mm_assets.data.table import ID, as_text
 from mm_assets.sources.raw_data import record_data
 from mm_assets.stages.project import Project, build_project
-from mm_assets.stages.validate import judge_rows, read_raw
+from mm_assets.stages.validate import judge_rows
 from mm_assets.validation.advice import advise
 from mm_assets.validation.previews import describe_cell, is_missing
-from mm_assets.validation.rows import as_text, read_ids
+from mm_assets.validation.rows import read_ids
 from mm_assets.validation.table import name_columns
 
 # Reasons that a row has because of other rows in quarantine.
@@ -129,7 +129,7 @@ def look_at_row(quarantine: Quarantine, row: int) -> RowView:
         StageError: The table changed since it was looked at.
     """
     project, folder = quarantine.project, quarantine.project.workspace.data
-    raw = read_raw(project)
+    raw = project.read_raw()
     _require_same_rows(quarantine, raw, [row])
     cells = raw.loc[row - 1]
     found = quarantine.findings[quarantine.findings["row"] == row].to_dict("records")
@@ -183,7 +183,7 @@ def restore_rows(
     """
     project = quarantine.project
     config, folder = project.config, project.workspace.data
-    raw = read_raw(project)
+    raw = project.read_raw()
     _require_same_rows(quarantine, raw, rows)
     _require_files(project, rows, files)
     edits: dict[int, dict[str, str | None]] = {row - 1: dict(changes) for row in rows}
@@ -218,23 +218,23 @@ def _judge(quarantine: Quarantine, raw: pd.DataFrame, rows: Sequence[int]) -> li
         SourceError: A row is still bad, or would make another one bad.
     """
     project, before = quarantine.project, quarantine.findings
-    places = [row - 1 for row in rows]
-    named, probes, findings = judge_rows(project, raw.loc[places])
+    places, ids = [row - 1 for row in rows], read_ids(raw, project.config)
+    named, probes, findings = judge_rows(project, raw.loc[places], ids)
     _require_none(findings, rows)
     contents = {key: set(probe["content"]) for key, probe in probes.items()}
     beside = set(places) | _find_related(quarantine, raw, named, contents)
-    _, _, findings = judge_rows(project, raw.loc[sorted(beside)])
+    _, _, findings = judge_rows(project, raw.loc[sorted(beside)], ids)
     contradicted = set(before.loc[before["reason"] == "label_contradicted", "row"])
     # Of rows that contradicted each other and now agree, one is kept and the others repeat it.
     agree = findings["row"].isin(contradicted) & (findings["reason"] == "content_duplicated")
     set_aside = set(before["row"]) - set(rows)
     _require_none(findings[~agree & ~findings["row"].isin(set_aside)], rows)
     repeats = findings[agree].set_index("row")["detail"].to_dict()
-    ids = dict(zip(rows, named.loc[places, ID].astype("str"), strict=True))
+    names = dict(zip(rows, named.loc[places, ID].astype("str"), strict=True))
     return [
-        f"row {row} ({ids[row]}) is mended; it {repeats[row]}, of which one stays"
+        f"row {row} ({names[row]}) is mended; it {repeats[row]}, of which one stays"
         if row in repeats
-        else f"row {row} ({ids[row]}) is taken back"
+        else f"row {row} ({names[row]}) is taken back"
         for row in rows
     ]
 

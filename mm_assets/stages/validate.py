@@ -10,7 +10,7 @@ import pandas as pd
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.card import read_card
-from mm_assets.data.table import ID, read_table
+from mm_assets.data.table import ID, clear_blanks
 from mm_assets.validation.expectations import (
     check_expectations,
     read_expectations,
@@ -24,6 +24,7 @@ from mm_assets.validation.rows import (
     join_findings,
     name_samples,
     number_contents,
+    read_ids,
 )
 from mm_assets.validation.runner import join_suites
 from mm_assets.validation.samples import check_samples
@@ -52,14 +53,14 @@ def validate(project: Project) -> StageReport:
     """
     config, workspace = project.config, project.workspace
     given = read_expectations(config)
-    raw = read_raw(project)
+    raw = project.read_raw()
     well_formed = check_table(raw, config, project.modalities, workspace.data)
     if well_formed.blocks:
         _write(project, pd.DataFrame(), pd.DataFrame(), join_findings([]))
         return StageReport(stage="validate", rows_in=len(raw), rows_out=0, suites=(well_formed,))
     require_columns(given, list(raw.columns), list(project.modalities))
 
-    named, probes, findings = judge_rows(project, raw)
+    named, probes, findings = judge_rows(project, raw, read_ids(raw, config))
     samples = drop_found(named, findings)
     kept = _stack_probes(probes, samples)
     lost = len(raw) - len(samples)
@@ -84,35 +85,25 @@ def validate(project: Project) -> StageReport:
     )
 
 
-def read_raw(project: Project) -> pd.DataFrame:
-    """Read the raw table that `params.yaml` names; see `read_table`."""
-    data = project.config.data
-    return read_table(
-        project.workspace.data / data.table,
-        encoding=data.encoding,
-        delimiter=data.delimiter,
-        sheet=data.sheet,
-    )
-
-
 def judge_rows(
-    project: Project, raw: pd.DataFrame
+    project: Project, raw: pd.DataFrame, ids: pd.Series
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], pd.DataFrame]:
     """Apply every rule to rows of the raw table, and open every medium.
 
     Args:
         project: Names columns, kinds and classes, and the data folder.
         raw: All rows, or some of them under the index that they have among all.
+        ids: Of `read_ids`, for all rows.
 
     Returns:
         The rows as `name_samples` gives them, the measurements by modality, and the findings.
     """
     config = project.config
     read = {
-        key: target.read_labels(raw[config.targets[key].column], config.targets[key])
+        key: target.read_labels(clear_blanks(raw[config.targets[key].column]), config.targets[key])
         for key, target in project.targets.items()
     }
-    named = name_samples(raw, config, {key: labels for key, (labels, _) in read.items()})
+    named = name_samples(raw, config, ids, {key: labels for key, (labels, _) in read.items()})
     probes, findings = _probe_all(project, named)
     illegal = {key: details for key, (_, details) in read.items()}
     findings = join_findings([find_bad_rows(named, config, illegal), findings])

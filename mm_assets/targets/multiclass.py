@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
+from mm_assets.data.table import as_text
 from mm_assets.targets.base import Target, Tensor
-from mm_assets.validation.rows import as_text
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
+from mm_assets.data.table import as_text
 from mm_assets.targets.base import Options, Target, Tensor
-from mm_assets.validation.rows import as_text
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,37 +16,42 @@ import pandas as pd
 
 from mm_assets.contracts.config import SPLITS, Config
 from mm_assets.data.splits import place_on_unit_interval
-from mm_assets.data.table import GROUP, ID, SPLIT
+from mm_assets.data.table import GROUP, ID, SPLIT, as_text, clear_blanks
 from mm_assets.modalities.tabular import join_columns
 
 FINDING_COLUMNS = ("row", "id", "modality", "reason", "detail")
 
 
 def name_samples(
-    frame: pd.DataFrame, config: Config, labels: Mapping[str, pd.Series]
+    frame: pd.DataFrame, config: Config, ids: pd.Series, labels: Mapping[str, pd.Series]
 ) -> pd.DataFrame:
     """Give the raw table's columns the names that `params.yaml` gives them.
 
     Args:
-        frame: The raw table, index 0..n-1.
+        frame: Rows of the raw table, under the index that they have among all.
         config: Names the columns.
+        ids: Of `read_ids`, for all rows of the raw table.
         labels: Kept labels by target, as its kind read them.
 
     Returns:
         Same rows and index; columns ``id``, ``group`` (the id where none is configured), ``split``
         (where given), modality keys as they stand (several columns as one cell,
-        see `join_columns`), the labels under target keys. Null stays null.
+        see `join_columns`), the labels under target keys. Null stays null, and a blank cell is one
+        too, except in a text: an empty text is a claim that nothing was written.
     """
-    samples = pd.DataFrame({ID: read_ids(frame, config)})
-    samples[GROUP] = as_text(frame[config.data.group]) if config.data.group else samples[ID]
+    samples = pd.DataFrame({ID: ids.loc[frame.index]})
+    samples[GROUP] = (
+        as_text(clear_blanks(frame[config.data.group])) if config.data.group else samples[ID]
+    )
     if config.data.split:
-        samples[SPLIT] = as_text(frame[config.data.split])
+        samples[SPLIT] = as_text(clear_blanks(frame[config.data.split]))
     for key, modality in config.modalities.items():
-        samples[key] = (
-            frame[modality.column]
-            if modality.columns is None
-            else join_columns(frame, modality.columns)
-        )
+        if modality.columns is not None:
+            samples[key] = join_columns(frame, modality.columns)
+        elif modality.kind == "text":
+            samples[key] = frame[modality.column]
+        else:
+            samples[key] = clear_blanks(frame[modality.column])
     return samples.assign(**labels)
 
 
@@ -54,11 +59,11 @@ def read_ids(frame: pd.DataFrame, config: Config) -> pd.Series:
     """Read the id column or, where none is configured, name each row by its content.
 
     The content is that of the modalities' cells, a medium's path among them: a corrected label or a
-    new order of the rows changes no name, and so no split. Rows with equal cells are told apart by
-    a number, ``3f2a...``, ``3f2a....2``, in the table's order.
+    new order of the rows changes no name, and so no split. Rows with equal cells (of which only
+    table columns alone are kept) are numbered in the table's order, ``3f2a...``, ``3f2a....2``.
 
     Args:
-        frame: The raw table.
+        frame: The whole raw table.
         config: Names the columns.
 
     Returns:
@@ -82,11 +87,6 @@ def read_ids(frame: pd.DataFrame, config: Config) -> pd.Series:
 def _as_json(cell: Any) -> Any:  # noqa: ANN401 - whatever a table's cell may be
     """Give a cell that JSON has no form for: lists as lists, anything else as its text."""
     return cell.tolist() if isinstance(cell, (np.ndarray, np.generic)) else str(cell)
-
-
-def as_text(values: pd.Series) -> pd.Series:
-    """Write values as text: 7 and 7.0 both as ``7`` (a null makes pandas read integers as floats)."""
-    return values.convert_dtypes().astype("str").where(values.notna(), None)
 
 
 def find_bad_rows(

@@ -82,7 +82,8 @@ SECTIONS = set(Config.model_fields) - {"version"}
 # The machine, not the result.
 NEVER_DECLARED = {"compute"}
 # `augment` takes one function of validation/rows.py; the one that reads `data` is validate's.
-READ_BY_ANOTHER = {"augment": {"data"}}
+# `evaluate` writes evaluation/evidence.py's files; who reads them by `targets` is the card.
+READ_BY_ANOTHER = {"augment": {"data"}, "evaluate": {"targets"}}
 
 
 def collect_sections(graph, stage):

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from mm_assets.contracts.errors import DataContractError, SourceError
-from mm_assets.data.table import list_tables, read_augmented, read_table
+from mm_assets.data.table import (
+    as_text,
+    clear_blanks,
+    list_tables,
+    read_augmented,
+    read_table,
+)
 
 
 def write(path, text):
@@ -139,3 +145,26 @@ def test_augmented_rows_come_by_split_alone(tmp_path):
     assert found.index.tolist() == [0, 1]
     with pytest.raises(DataContractError, match="at least one split, got none"):
         read_augmented(tmp_path, splits=[])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7, 8], ["7", "8"]), ([7.0, None], ["7", None]), ([0.5, 1.0], ["0.5", "1.0"]),
+     (["007", ""], ["007", ""]), ([True, False], ["True", "False"])],
+)  # fmt: skip
+def test_values_become_the_text_that_a_person_would_write(values, expected):
+    found = as_text(pd.Series(values))
+    assert [None if pd.isna(value) else value for value in found] == expected
+
+
+def test_cells_of_white_space_alone_become_null_and_no_others():
+    cells = pd.Series(["a", "", " \t", None, [1.0], 0, "0"], dtype=object)
+    assert clear_blanks(cells).isna().tolist() == [False, True, True, True, False, False, False]
+    assert clear_blanks(pd.Series(["", "b"])).isna().tolist() == [True, False]
+    assert clear_blanks(pd.Series([0.0, 1.0])).tolist() == [0.0, 1.0]
+
+
+def test_half_a_character_in_json_lines_is_replaced_and_whole_ones_stay(tmp_path):
+    lines = r'{"id": "half \ud83d one"}' + "\n" + r'{"id": "\ud83d\ude00 \\ud83d"}' + "\n"
+    frame = read_table(write(tmp_path / "t.jsonl", lines))
+    assert frame["id"].tolist() == ["half \ufffd one", "\U0001f600 \\ud83d"]

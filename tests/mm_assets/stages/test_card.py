@@ -96,7 +96,7 @@ def test_data_is_escaped(page):
 
 
 def test_the_page_shows_the_figures_of_evidence_json(finished, page):
-    metrics = json.loads((finished.evaluation / "evidence.json").read_text())["mood"]
+    metrics = json.loads((finished.evaluation / "evidence.json").read_text())["targets"]["mood"]
     for scores in (metrics["majority"], metrics["subsets"]["voice+gait"], metrics["as_given"]):
         shown = f"{100 * scores['accuracy']:.1f}\N{NO-BREAK SPACE}%"
         assert f'<td class="n">{shown}</td>' in page
@@ -105,7 +105,7 @@ def test_the_page_shows_the_figures_of_evidence_json(finished, page):
 
 
 def test_the_page_names_the_worst_slice_and_the_error_of_calibration(finished, page):
-    found = json.loads((finished.evaluation / "evidence.json").read_text())["mood"]
+    found = json.loads((finished.evaluation / "evidence.json").read_text())["targets"]["mood"]
     worst, ece = found["worst_slice"], found["reliability"]["calibrated"]["ece"]
     assert f"<strong>town: {escape(worst['value'])}</strong>" in page
     assert page.count('<tr class="worst">') == 1
@@ -115,7 +115,7 @@ def test_the_page_names_the_worst_slice_and_the_error_of_calibration(finished, p
 
 
 def test_the_page_shows_the_most_confident_errors_with_previews(finished, page):
-    errors = json.loads((finished.evaluation / "errors.json").read_text())["mood"]
+    errors = json.loads((finished.evaluation / "errors.json").read_text())["targets"]["mood"]
     assert errors
     section = page[page.index('<section id="errors">') : page.index('<section id="plots">')]
     places = [section.index(f"<td>{one['id']}<br>") for one in errors]
@@ -143,7 +143,7 @@ def test_running_again_gives_equal_bytes(finished, page):
 
 def test_the_summary_says_what_a_person_wants_to_know(finished):
     config = read_config(finished.params)
-    metrics = json.loads((finished.evaluation / "evidence.json").read_text())["mood"]
+    metrics = json.loads((finished.evaluation / "evidence.json").read_text())["targets"]["mood"]
     summary = write_summary(finished)
     assert "300 in, 299 kept, 1 quarantined (0.3%)" in summary
     assert "1  label_unknown, such as " in summary

@@ -20,7 +20,7 @@ def run(embedded):
     project = embedded.load()
     train(project)
     report = evaluate(project)
-    evidence = json.loads((project.workspace.evaluation / "evidence.json").read_text())
+    evidence = json.loads((project.workspace.evaluation / "evidence.json").read_text())["targets"]
     return project, report, evidence
 
 
@@ -210,7 +210,9 @@ def test_an_unknown_slice_is_named_before_any_work(embedded):
 
 def test_the_most_confident_errors_are_shown_with_what_the_model_saw(embedded):
     project, report, _ = run(embedded)
-    found = json.loads((project.workspace.evaluation / "errors.json").read_text())["side"]
+    found = json.loads((project.workspace.evaluation / "errors.json").read_text())["targets"][
+        "side"
+    ]
     answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
     sure = answers["probabilities"].map(max)
     wrong = answers.assign(sure=sure)[answers["true"] != answers["predicted"]]

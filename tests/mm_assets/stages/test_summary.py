@@ -4,6 +4,7 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.report import ExpectationResult, StageReport, SuiteResult, Table
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import write_json
+from mm_assets.evaluation.evidence import write_by_target
 from mm_assets.stages.summary import write_summary
 
 SCORES = {"accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "rows": 9}
@@ -33,7 +34,7 @@ def project(tmp_path):
         }
         YAML().dump(params, tmp_path / "params.yaml")
         workspace = Workspace(tmp_path)
-        write_json(workspace.evaluation / "evidence.json", dict.fromkeys(names, EVIDENCE))
+        write_by_target(workspace.evaluation / "evidence.json", dict.fromkeys(names, EVIDENCE))
         rows = tuple((f"reason{n}", 1, f"s{n}", "why") for n in range(reasons))
         columns = ("reason", "rows", "example", "detail")
         split_rows = {"train_rows": 70, "validation_rows": 15, "test_rows": 9}

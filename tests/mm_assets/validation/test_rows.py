@@ -6,7 +6,6 @@ import pytest
 from mm_assets.contracts.config import parse_config
 from mm_assets.targets.multiclass import Multiclass
 from mm_assets.validation.rows import (
-    as_text,
     find_bad_rows,
     find_duplicates,
     join_findings,
@@ -32,7 +31,7 @@ def find(*changes, config=CONFIG):
     rows = [{**GOOD, "key": f"r{n}", **change} for n, change in enumerate(changes, start=1)]
     parsed, table = parse_config(config), pd.DataFrame(rows)
     labels, illegal = Multiclass.read_labels(table["feeling"], parsed.targets["mood"])
-    samples = name_samples(table, parsed, {"mood": labels})
+    samples = name_samples(table, parsed, read_ids(table, parsed), {"mood": labels})
     found = find_bad_rows(samples, parsed, {"mood": illegal})
     return list(zip(found["row"], found["reason"], found["detail"], strict=True))
 
@@ -77,7 +76,8 @@ def test_a_row_without_a_group_is_found():
 
 def test_without_a_group_column_every_row_is_its_own_group():
     config = {**CONFIG, "data": {"id": "key"}}
-    samples = name_samples(pd.DataFrame([GOOD]), parse_config(config), {})
+    table, parsed = pd.DataFrame([GOOD]), parse_config(config)
+    samples = name_samples(table, parsed, read_ids(table, parsed), {})
     assert samples["group"].tolist() == ["a"]
     assert "split" not in samples
     assert find({"who": None}, config=config) == []
@@ -189,20 +189,19 @@ def test_several_columns_become_one_cell_of_their_modality():
     }
     config = parse_config({**CONFIG, "modalities": {"profile": profile}})
     rows = [{**GOOD, "age": 30, "plan": "pro"}, {**GOOD, "age": None, "plan": ""}]
-    samples = name_samples(pd.DataFrame(rows), config, {})
+    table = pd.DataFrame(rows)
+    samples = name_samples(table, config, read_ids(table, config), {})
     assert samples["profile"].iloc[0] == '{"age": 30.0, "plan": "pro"}'
     assert pd.isna(samples["profile"].iloc[1])
     assert list(samples.columns) == ["id", "group", "split", "profile"]
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([7, 8], ["7", "8"]), ([7.0, None], ["7", None]), ([0.5, 1.0], ["0.5", "1.0"]),
-     (["007", ""], ["007", ""]), ([True, False], ["True", "False"])],
-)  # fmt: skip
-def test_values_become_the_text_that_a_person_would_write(values, expected):
-    found = as_text(pd.Series(values))
-    assert [None if pd.isna(value) else value for value in found] == expected
+def test_a_blank_cell_is_missing_except_in_a_text():
+    config = parse_config(CONFIG)
+    table = pd.DataFrame([{**GOOD, "who": " ", "words": "", "file": "\t"}])
+    samples = name_samples(table, config, read_ids(table, config), {})
+    assert samples["text"].tolist() == [""]
+    assert samples[["photo", "group"]].isna().all(axis=None)
 
 
 def test_no_findings_still_have_the_columns_and_types_of_findings():
