@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mm_assets.contracts.errors import ConfigError
+
 if TYPE_CHECKING:
+    from mm_assets.contracts.config import Config
     from mm_assets.sources.folder import Column, Role, Survey
 
 SHOWN_UNSURE = 20  # lines of the closing list
@@ -65,6 +69,7 @@ def init(folder: Path, table: str | None, given: tuple[str, ...], yes: bool) -> 
 
     What it is unsure of is asked, or else marked `# UNSURE` in params.yaml. FOLDER is left as it is.
     """
+    from mm_assets.contracts.config import read_config
     from mm_assets.sources.folder import survey_folder
     from mm_assets.sources.proposal import write_proposal
     from mm_assets.sources.recipes import replace_params
@@ -73,7 +78,10 @@ def init(folder: Path, table: str | None, given: tuple[str, ...], yes: bool) -> 
     survey = survey_folder(folder, table=table, roles=_read_roles(given))
     if sys.stdin.isatty() and not yes:
         survey = _ask(survey, _read_roles(given))
-    text = write_proposal(survey)
+    before: Config | None = None
+    with contextlib.suppress(ConfigError):  # none yet, or one that no run has used
+        before = read_config(root / "params.yaml")
+    text = write_proposal(survey, before=before)
     _require_valid(text, root)
     replace_params(root, text)
     _show(survey)

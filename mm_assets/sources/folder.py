@@ -16,7 +16,7 @@ from mm_assets.data.delimited import (
     guess_encoding,
     read_first_line,
 )
-from mm_assets.data.table import SUFFIXES, count_sheet_rows, list_tables, read_table
+from mm_assets.data.table import SUFFIXES, as_text, count_sheet_rows, list_tables, read_table
 from mm_assets.sources.columns import Form, look_at_column, quote
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ ID_WORDS = {"id", "uid", "uuid", "guid", "key", "index", "编号", "序号"}
 GROUP_WORDS = {"speaker", "patient", "user", "customer", "client", "subject", "person", "author"}
 GROUP_WORDS |= {"participant", "session", "video", "household", "family", "device", "owner"}
 GROUP_WORDS |= {"说话人", "患者", "病人", "用户", "客户", "作者", "受试者"}
-SPLIT_WORDS = {"split", "fold", "partition", "subset", "set", "划分"}
 TARGET_WORDS = {"label", "labels", "target", "targets", "class", "y", "outcome", "digit"}
 TARGET_WORDS |= {"sentiment", "emotion", "intent", "diagnosis", "topic", "topics", "tags", "genre"}
 TARGET_WORDS |= {"标签", "类别", "情感", "意图", "诊断", "目标"}
@@ -227,7 +226,7 @@ def _assign_roles(survey: Survey, given: Mapping[str, Role]) -> Survey:
     for column in _choose_targets(open_, survey.frame, wanted=not taken & set(TARGETS)):
         settle(column)
     for column in list(open_):
-        settle(_choose_input(column, rows))
+        settle(_choose_input(column))
     survey = replace(survey, columns=tuple(chosen[name] for name in names))
     return _leave_out_leaks(survey, given)
 
@@ -261,16 +260,11 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"[^\W_]+", spaced.lower()))
 
 
-def _as_text(values: pd.Series) -> pd.Series:
-    """Write labels as the pipeline does; 7 and 7.0 are both ``7``."""
-    return values.dropna().convert_dtypes().astype("str")
-
-
 def _choose_split(columns: list[Column], frame: pd.DataFrame) -> Column | None:
     for column in columns:
         if not 2 <= column.form.distinct <= 5:
             continue
-        values = sorted(_as_text(frame[column.name]).unique())
+        values = sorted(as_text(frame[column.name].dropna()).unique())
         if set(values) == set(SPLITS):
             return replace(column, role="split", reason="its values are train, validation, test")
         if "train" in (value.lower() for value in values):
@@ -381,7 +375,7 @@ def _judge_target(column: Column, values: pd.Series) -> Column | None:
         return None
     if form.kind == "nothing" and "date" in form.reason:
         return None
-    counts = _as_text(values).value_counts()
+    counts = as_text(values.dropna()).value_counts()
     rarest = f"{quote(counts.index[-1])} is the rarest with {counts.iloc[-1]} of {rows} rows"
     respelt = _find_respelt(counts.index)
     sure = form.sure and not respelt
@@ -421,7 +415,7 @@ def _find_respelt(classes: Iterable[str]) -> str:
     return ""
 
 
-def _choose_input(column: Column, rows: int) -> Column:
+def _choose_input(column: Column) -> Column:
     """Use a column as what it is; as nothing where that would help no model."""
     form = column.form
     if form.kind in ("text", "image", "audio", "features"):

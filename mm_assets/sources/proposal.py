@@ -8,9 +8,10 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mm_assets.contracts.config import RESERVED, SplitConfig
+from mm_assets.contracts.config import RESERVED, SCHEMA_VERSION, Config, SplitConfig
 from mm_assets.contracts.errors import SourceError
 from mm_assets.data.splits import assign_splits
+from mm_assets.data.table import as_text
 from mm_assets.sources.columns import quote
 from mm_assets.sources.folder import INPUTS, TABULAR, TARGETS, Column, Survey
 
@@ -27,10 +28,15 @@ FEWEST_ROWS, RARE_SHARE = 5, 0.01
 UNSURE = "UNSURE: "
 
 
-def write_proposal(survey: Survey) -> str:
+def write_proposal(survey: Survey, *, before: Config | None = None) -> str:
     """Write the whole of `params.yaml`.
 
     A line that starts with ``# UNSURE:`` says what needs a person's look.
+
+    Args:
+        survey: What was found, with a role for each column.
+        before: The `params.yaml` that this one replaces. If it is of the same table, id and group,
+            seed and shares stay as they are, since another cut would test on what was trained on.
 
     Raises:
         SourceError: No column serves as id, as input or as target; says how to name one.
@@ -41,13 +47,15 @@ def write_proposal(survey: Survey) -> str:
     targets = [
         line for column in survey.having(*TARGETS) for line in _target(column, survey, taken)
     ]
+    kept = before if before is not None and _is_of(before, survey) else None
+    shares = SplitConfig() if kept is None else kept.split
     sections = [
-        _head(survey),
+        _head(survey, None if kept is None else kept.seed),
         _data(survey),
         [
             "# By a hash of seed and group (or id): a row keeps its split, however the data grows.",
             *(["# The table gives the split itself."] if survey.having("split") else []),
-            "split: {train: 0.7, validation: 0.15, test: 0.15}",
+            f"split: {_flow(shares.model_dump())}",
         ],
         [
             "# The channels of a sample, under names of your choice. An empty cell is a missing one.",
@@ -102,11 +110,25 @@ def _require_roles(survey: Survey) -> None:
         raise SourceError(f"{survey.table.name}: no column is left to predict from; {ways}")
 
 
-def _head(survey: Survey) -> list[str]:
+def _is_of(before: Config, survey: Survey) -> bool:
+    """Tell whether splits of an earlier configuration were cut by the same columns."""
+    names = {column.role: column.name for column in survey.having("id", "group")}
+    data = before.data
+    return (data.table, data.id, data.group) == (
+        survey.table.name,
+        names.get("id"),
+        names.get("group"),
+    )
+
+
+def _head(survey: Survey, kept_seed: int | None) -> list[str]:
     rows, columns = survey.frame.shape
     groups = survey.having("group")
     seed = "seed: 0"
-    if groups and not survey.having("split") and groups[0].form.distinct <= FEW_GROUPS:
+    if kept_seed is not None:
+        said = "As in the params.yaml before: with another one rows would change their splits."
+        seed = "\n".join([*_remark(said), f"seed: {kept_seed}"])
+    elif groups and not survey.having("split") and groups[0].form.distinct <= FEW_GROUPS:
         number, counts = _choose_seed(survey.frame[groups[0].name])
         shown = f"{counts['train']}, {counts['validation']} and {counts['test']}"
         said = (
@@ -122,7 +144,7 @@ def _head(survey: Survey) -> list[str]:
             f"Proposed by `mm init` from {survey.table.name}: {rows} rows, {columns} columns. Every "
             "choice has its reason beside it; change what you know better."
         ),
-        "version: 2",
+        f"version: {SCHEMA_VERSION}",
         seed,
     ]
 
@@ -130,7 +152,7 @@ def _head(survey: Survey) -> list[str]:
 def _choose_seed(groups: pd.Series) -> tuple[int, dict[str, int]]:
     """Choose the seed that cuts groups nearest to the default shares of rows; count its groups."""
     shares = SplitConfig()
-    sizes = groups.dropna().convert_dtypes().astype("str").value_counts()
+    sizes = as_text(groups.dropna()).value_counts()
     names = sizes.index.to_series()
     wanted = {name: getattr(shares, name) * sizes.sum() for name in ("train", "validation", "test")}
 
@@ -284,7 +306,7 @@ def _choose_slices(survey: Survey) -> list[str]:
 
 def _list_classes(labels: pd.Series) -> tuple[list[str], list[str]]:
     """List classes as the pipeline reads them, numbers in their order, and apart the rare ones."""
-    counts = labels.dropna().convert_dtypes().astype("str").value_counts()
+    counts = as_text(labels.dropna()).value_counts()
     few = (counts < FEWEST_ROWS) & (counts < RARE_SHARE * counts.sum())
     common = [str(name) for name in counts.index[~few]]
     numeric = all(re.fullmatch(r"-?\d+", name) for name in common)

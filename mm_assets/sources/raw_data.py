@@ -39,14 +39,17 @@ def replace_data(workspace: Workspace, fill: Callable[[Path], None], *, force: b
         fill(folder)
 
 
-def record_data(root: Path) -> None:
+def record_data(root: Path) -> bool:
     """Record the version of `data/` with `dvc add`.
+
+    Returns:
+        Whether `data.dvc` named the sample's remote and no longer does; see `bind_remote`.
 
     Raises:
         SourceError: DVC failed.
     """
     _run_dvc(root, "add", "data")
-    bind_remote(root)
+    return bind_remote(root)
 
 
 def copy_folder(source: Path, target: Path) -> None:
@@ -74,11 +77,14 @@ def copy_folder(source: Path, target: Path) -> None:
         ) from None
 
 
-def bind_remote(root: Path) -> None:
+def bind_remote(root: Path) -> bool:
     """Make `data.dvc` name the sample's remote if that holds this version of the data, else none.
 
     So a clone pulls the sample from the repository itself, and a push of other data goes to the
     user's own remote.
+
+    Returns:
+        Whether the name was taken out.
     """
     path = root / "data.dvc"
     yaml = YAML()
@@ -86,13 +92,14 @@ def bind_remote(root: Path) -> None:
     (out,) = pointer["outs"]
     stored = root / ".dvc" / SAMPLE_REMOTE / "files" / "md5" / out["md5"][:2] / out["md5"][2:]
     if stored.is_file() == (out.get("remote") == SAMPLE_REMOTE):
-        return
+        return False
     if stored.is_file():
         out["remote"] = SAMPLE_REMOTE
     else:
         out.pop("remote")
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(pointer, file)
+    return not stored.is_file()
 
 
 def _list_files(source: Path) -> Iterator[Path]:

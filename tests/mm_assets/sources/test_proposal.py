@@ -91,6 +91,23 @@ def test_the_seed_cuts_groups_near_the_shares(tmp_path):
     assert min(groups) >= 1
 
 
+def test_looked_at_again_a_grown_table_keeps_seed_and_shares(tmp_path):
+    TABLE.to_csv(tmp_path / "t.csv", index=False)
+    first = YAML(typ="safe").load(write_proposal(survey_folder(tmp_path)))
+    first |= {"seed": 4242, "split": {"train": 0.5, "validation": 0.25, "test": 0.25}}
+    before = parse_config(first)
+    grown = TABLE.assign(customer=TABLE["customer"] + "b", id=TABLE["id"] + "b")
+    pd.concat([TABLE, grown]).to_csv(tmp_path / "t.csv", index=False)
+
+    again = parse_config(
+        YAML(typ="safe").load(write_proposal(survey_folder(tmp_path), before=before))
+    )
+    assert (again.seed, again.split) == (4242, before.split)
+    other = before.model_copy(update={"data": before.data.model_copy(update={"group": None})})
+    anew = YAML(typ="safe").load(write_proposal(survey_folder(tmp_path), before=other))
+    assert anew["seed"] != 4242
+
+
 @pytest.mark.parametrize("count", [3, 4, 5])
 def test_few_groups_still_fill_every_split(tmp_path, count):
     frame = TABLE.assign(customer=[f"c{at % count}" for at in range(ROWS)])
