@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 Item = TypeVar("Item")
+LOG_EVERY_S = 10.0
 
 
 def show_progress(
@@ -19,6 +22,9 @@ def show_progress(
 ) -> Iterator[Item]:
     """Iterate over `items` while showing how far it got on standard error.
 
+    Where that is no terminal, a line is written every ten seconds and one at the end, none at all
+    for what takes less.
+
     Args:
         items: What is worked on.
         title: What is being done.
@@ -28,19 +34,26 @@ def show_progress(
     """
     from tqdm import tqdm
 
-    live = sys.stderr.isatty()
-    with tqdm(
-        desc=title,
-        total=total,
-        unit=unit,
-        mininterval=0.2 if live else 5.0,
-        ncols=88 if not live else None,
-        ascii=None if live else " #",
-        file=sys.stderr,
-    ) as bar:
-        for item in items:
-            yield item
-            bar.update(size(item))
+    if sys.stderr.isatty():
+        with tqdm(desc=title, total=total, unit=unit, mininterval=0.2, file=sys.stderr) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
+        return
+    describe = partial(
+        tqdm.format_meter, total=total or 0, prefix=title, unit=unit, ncols=88, ascii=" #"
+    )
+    start = said = time.monotonic()
+    done = shown = 0
+    for item in items:
+        yield item
+        done += size(item)
+        now = time.monotonic()
+        if now - said >= LOG_EVERY_S:
+            announce(describe(done, elapsed=now - start))
+            said, shown = now, done
+    if 0 < shown < done:
+        announce(describe(done, elapsed=time.monotonic() - start))
 
 
 def announce(text: str) -> None:
