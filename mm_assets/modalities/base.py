@@ -133,8 +133,8 @@ class Modality(ABC, Generic[Value]):
         Args:
             values: Decoded values, at least one.
             inputs: What the encoder needs, from `Encoder.inputs()`: an image's `size_px`, a
-                waveform's `rate_hz` and `max_s`, a text's `tokenizer` and `max_tokens`; nothing
-                for a vector.
+                waveform's `rate_hz` and `max_s`, a text's `tokenizer` and `max_tokens` or its
+                `ngrams`, `bits` and `max_chars`; nothing for a vector or a row of columns.
 
         Returns:
             Arrays whose first axis is the batch, in the order of the encoder network's arguments.

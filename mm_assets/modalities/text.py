@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from mm_assets.contracts.errors import BadSampleError
+from mm_assets.contracts.errors import BadSampleError, DataContractError
 from mm_assets.modalities import base
 
 if TYPE_CHECKING:
@@ -121,9 +121,17 @@ class Text(base.Modality[str]):
             For `tokenizer` and `max_tokens`: ``ids`` and ``mask`` (1 for a token, 0 for padding),
             int64 (batch, steps). For `ngrams`, `bits` and `max_chars`: ``buckets``, int64, and
             ``weights``, float32 (0 for padding), (batch, steps); see `weigh_ngrams`.
+
+        Raises:
+            DataContractError: The encoder asks for neither.
         """
-        if "ngrams" in inputs:
+        if set(inputs) == {"ngrams", "bits", "max_chars"}:
             return weigh_ngrams(values, **inputs)
+        if set(inputs) != {"tokenizer", "max_tokens"}:
+            raise DataContractError(
+                "text: the encoder's `inputs()` must give `tokenizer, max_tokens` or `ngrams, "
+                f"bits, max_chars`, got {', '.join(inputs) or 'nothing'}"
+            )
         tokenizer = _load_tokenizer(inputs["tokenizer"], inputs["max_tokens"])
         encoded = tokenizer.encode_batch(list(values))
         return {

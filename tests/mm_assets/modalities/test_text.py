@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from mm_assets.contracts.errors import BadSampleError
+from mm_assets.contracts.errors import BadSampleError, DataContractError
 from mm_assets.modalities.base import load_modality
 from mm_assets.modalities.text import clean_text, hash_ngrams, split_units, weigh_ngrams
 
@@ -208,6 +208,19 @@ def test_ngrams_are_counted_padded_and_blind_to_case_and_width():
         assert arrays[name].dtype == dtype
     assert list(make().collate(["x"], inputs)) == ["buckets", "weights"]
     assert weigh_ngrams([""], **inputs)["weights"].shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "came"),
+    [({}, "nothing"), ({"words": 5}, "words"), ({"ngrams": [1, 2], "bits": 8}, "ngrams, bits")],
+)
+def test_an_encoder_that_asks_for_neither_form_is_refused(inputs, came):
+    with pytest.raises(DataContractError) as refused:
+        make().collate(["x"], inputs)
+    assert str(refused.value) == (
+        "text: the encoder's `inputs()` must give `tokenizer, max_tokens` or `ngrams, bits, "
+        f"max_chars`, got {came}"
+    )
 
 
 def test_no_chance_of_change_changes_nothing():
