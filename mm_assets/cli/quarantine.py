@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,8 @@ def restore(rows: tuple[str, ...], cells: tuple[str, ...], media: tuple[str, ...
     for line in lines:
         click.echo(line)
     folder = found.project.workspace.data
-    click.echo("next: dvc repro" if found.is_versioned else f"next: mm check {folder}")
+    step = "dvc repro" if found.is_versioned else f"mm check {shlex.quote(str(folder))}"
+    click.echo(f"next: {step}; until then `mm quarantine` lists what it found before")
 
 
 def _choose(findings: pd.DataFrame, column: str, wanted: str | None) -> pd.DataFrame:

@@ -173,7 +173,7 @@ def restore_rows(
             under its own name, and the cell names it.
 
     Returns:
-        One line for a person per row.
+        One line for a person per row, and one if `data.dvc` lost the sample's remote by this.
 
     Raises:
         ConfigError: `files` names no modality of files.
@@ -206,8 +206,11 @@ def restore_rows(
         for target, source in placed.items():
             stack.enter_context(_replace_file(target, source))
         lines = _judge(quarantine, raw, rows)
-    if quarantine.is_versioned:
-        record_data(project.workspace.root)
+    if quarantine.is_versioned and record_data(project.workspace.root):
+        lines.append(
+            "data.dvc no longer names the remote `sample`, which does not hold this version of "
+            "data/: `dvc push` needs a remote of your own (`dvc remote add --default NAME URL`)"
+        )
     return lines
 
 

@@ -33,7 +33,10 @@ def test_a_row_is_restored_from_the_command_line(project, run):
     (project / "data").rename(project / "survey")
     run("check", "survey")
     said = run("quarantine", "restore", "s3", "--set", "file=", "--set", "words=a=b")
-    assert said == f"row 4 (s3) is taken back\nnext: mm check {project}/survey\n"
+    assert said == (
+        f"row 4 (s3) is taken back\nnext: mm check {project}/survey; until then `mm quarantine` "
+        "lists what it found before\n"
+    )
     table = pd.read_csv(project / "survey/samples.csv", index_col="id")
     assert pd.isna(table.loc["s3", "file"])
     assert table.loc["s3", "words"] == "a=b"

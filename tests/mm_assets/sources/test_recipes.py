@@ -11,7 +11,7 @@ from mm_assets.cli.main import mm
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import ConfigError, SourceError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.sources.raw_data import bind_remote
+from mm_assets.sources.raw_data import bind_remote, record_data
 from mm_assets.sources.recipes import import_folder, list_recipes, replace_params, use_recipe
 from mm_assets.sources.sample.answer import tabulate_bounds
 from mm_assets.stages.project import build_project
@@ -236,14 +236,18 @@ def test_the_samples_remote_is_bound_to_what_it_holds(project, clinic):
     clinic.rename(project / "data")
     dvc(project, "add", "data")
 
-    bind_remote(project)
+    assert not bind_remote(project)
     assert "remote" not in read_pointer(project)
 
     dvc(project, "push", "--remote", "sample")
-    bind_remote(project)
+    assert not bind_remote(project)
     assert read_pointer(project)["remote"] == "sample"
-    bind_remote(project)  # once is enough
+    assert not bind_remote(project)  # once is enough
     assert read_pointer(project)["remote"] == "sample"
+
+    (project / "data/samples.csv").write_text("id,note,urgent\n1,a,no\n")
+    assert record_data(project)
+    assert "remote" not in read_pointer(project)
 
     (project / "data/samples.csv").write_text("id,note,urgent\n")
     use_recipe(project, "clinic")

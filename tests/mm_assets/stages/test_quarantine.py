@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mm_assets.contracts.errors import ConfigError, SourceError, StageError
+from mm_assets.sources.raw_data import bind_remote
 from mm_assets.stages.quarantine import find_rows, look_at_row, read_quarantine, restore_rows
 from mm_assets.stages.run import check_data
 
@@ -273,12 +274,25 @@ def test_the_newer_of_pipeline_and_check_counts(small):
 def test_the_mended_data_is_recorded_with_dvc(small):
     small.table.loc[8, "feeling"] = "odd"
     small.load()
-    for command in (["init", "--no-scm", "-q"], ["add", "-q", "data"]):
+    for command in (
+        ["init", "--no-scm", "-q"],
+        ["remote", "add", "-q", "sample", ".dvc/sample"],
+        ["add", "-q", "data"],
+        ["push", "-q", "--remote", "sample", "data"],
+    ):
         subprocess.run([sys.executable, "-m", "dvc", *command], cwd=small.root, check=True)
     check_data(small.root)
+    assert not bind_remote(small.root)
     before = (small.root / "data.dvc").read_text()
+    assert "remote: sample" in before
     found = read_quarantine(small.root)
-    restore_rows(found, [9], changes={"feeling": "sad"}, files={})
+    said = restore_rows(found, [9], changes={"feeling": "sad"}, files={})
+    assert said == [
+        "row 9 (s8) is taken back",
+        "data.dvc no longer names the remote `sample`, which does not hold this version of data/: "
+        "`dvc push` needs a remote of your own (`dvc remote add --default NAME URL`)",
+    ]
+    assert restore_rows(found, [9], changes={"feeling": "glad"}, files={}) == said[:1]
     assert (small.root / "data.dvc").read_text() != before
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json", "data.dvc"],
