@@ -61,12 +61,12 @@ def check(folder: Path | None, show: bool | None) -> None:
 def _print_rows(report: StageReport) -> None:
     lost = report.rows_in - report.rows_out
     share = f" ({lost / report.rows_in:.1%})" if lost else ""
-    reasons = [table for table in report.tables if table.columns[:2] == ("reason", "rows")]
+    reasons = report.find_table("reason")
     if lost and not reasons:
         click.echo(f"{report.rows_in} rows in, none looked at: the table itself is wrong")
         return
     click.echo(f"{report.rows_in} rows in, {report.rows_out} kept, {lost} in quarantine{share}")
-    rows = [row for table in reasons for row in table.rows]
+    rows = reasons.rows if reasons else ()
     for reason, count, example, detail in rows[:SHOWN_REASONS]:
         click.echo(f"  {count:>6}  {reason}, such as {example or 'a row without id'}: {detail}")
     if rows[SHOWN_REASONS:]:

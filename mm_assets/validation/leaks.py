@@ -15,11 +15,11 @@ import pandas as pd
 
 from mm_assets.data.table import GROUP, ID
 from mm_assets.validation.runner import join_suites, run_suite
+from mm_assets.validation.splits import NAME
 
 if TYPE_CHECKING:
     from mm_assets.contracts.report import SuiteResult
 
-NAME = "splits_are_sound"
 # Share of the errors of the commonest class that one column alone takes away. What is honestly
 # measured rarely reaches it; a copy of the label does.
 MOST_EXPLAINED = 0.95
@@ -91,8 +91,11 @@ def explain(values: pd.Series, labels: pd.Series, groups: pd.Series) -> float:
     for learnt in (0, 1):
         seen, new = half == learnt, half != learnt
         common = str(labels[seen].mode()[0])
-        learn = _learn_numbers if pd.api.types.is_numeric_dtype(values) else _learn_values
-        guesses = learn(values[seen], labels[seen], values[new], common)
+        guesses = (
+            _learn_numbers(values[seen], labels[seen], values[new])
+            if pd.api.types.is_numeric_dtype(values)
+            else _learn_values(values[seen], labels[seen], values[new], common)
+        )
         right += int((guesses == labels[new].to_numpy()).sum())
         usual += int((labels[new] == common).sum())
     wrong = len(labels) - usual
@@ -108,7 +111,7 @@ def _learn_values(seen: pd.Series, labels: pd.Series, new: pd.Series, common: st
     return new.fillna("").astype("str").map(answers).fillna(common).to_numpy()
 
 
-def _learn_numbers(seen: pd.Series, labels: pd.Series, new: pd.Series, common: str) -> np.ndarray:
+def _learn_numbers(seen: pd.Series, labels: pd.Series, new: pd.Series) -> np.ndarray:
     """Answer with a small decision tree on one number."""
     from sklearn.tree import DecisionTreeClassifier
 
