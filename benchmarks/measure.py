@@ -1,4 +1,4 @@
-"""Running `mm stage` in a project of a benchmark's own, watching time and memory."""
+"""Running `mm` in a project of a benchmark's own, watching time and memory."""
 
 import shutil
 import subprocess
@@ -23,23 +23,24 @@ class Cost:
     peak_gb: float  # resident, of the process and all it started
 
 
-def make_project(root: Path, params: dict[str, Any]) -> None:
-    """Write a project's `params.yaml` and `dvc.yaml`; its `data/` is the caller's."""
-    YAML().dump(params, root / "params.yaml")
+def make_project(root: Path, params: dict[str, Any] | None = None) -> None:
+    """Write a project's `dvc.yaml`, and its `params.yaml` if given; its `data/` is the caller's."""
+    if params is not None:
+        YAML().dump(params, root / "params.yaml")
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     (root / "data").mkdir(exist_ok=True)
 
 
-def run_stage(root: Path, name: str) -> Cost:
-    """Run one stage as a process of its own; it must succeed."""
+def run_mm(root: Path, *arguments: str) -> Cost:
+    """Run a command of `mm` as a process of its own; it must succeed."""
     code = "from mm_assets.cli.main import main; main()"
     started, peak = time.perf_counter(), 0
-    process = subprocess.Popen([sys.executable, "-c", code, "stage", name], cwd=root)
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=root)
     while process.poll() is None:
         peak = max(peak, measure_tree(process.pid))
         time.sleep(TICK_S)
     if process.returncode:
-        sys.exit(f"`mm stage {name}` failed with {process.returncode}")
+        sys.exit(f"`mm {' '.join(arguments)}` failed with {process.returncode}")
     return Cost(time.perf_counter() - started, peak / 1e9)
 
 

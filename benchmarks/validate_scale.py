@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from measure import judge, make_project, run_stage
+from measure import judge, make_project, run_mm
 from pyarrow import compute, csv, parquet
 
 DIM = 16
@@ -100,9 +100,9 @@ def main() -> None:
             make_project(root, PARAMS | {"data": PARAMS["data"] | {"table": f"samples.{suffix}"}})
             write_table(make_table(given.rows), root / "data" / f"samples.{suffix}")
             what = f"validate {given.rows} rows, {suffix}"
-            fine &= judge(run_stage(root, "validate"), what=what, most_s=90, most_gb=3)
+            fine &= judge(run_mm(root, "stage", "validate"), what=what, most_s=90, most_gb=3)
             if given.augment:
-                cost = run_stage(root, "augment")
+                cost = run_mm(root, "stage", "augment")
                 print(f"augment{cost.seconds:>40.1f} s{cost.peak_gb:>20.2f} GB")
     sys.exit(not fine)
 
