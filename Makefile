@@ -34,7 +34,7 @@ repro: setup  ## the whole pipeline through DVC alone
 	@dvc repro
 
 check: setup  ## what to run while working: style, types, import directions, fast tests
-	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow"
+	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow" -n 2
 
 test: setup  ## everything that CI runs
 	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q

@@ -28,6 +28,7 @@ def loaded_by(statement):
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -41,6 +42,7 @@ def test_start_up_loads_nothing_heavy(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [

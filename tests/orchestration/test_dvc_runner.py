@@ -39,6 +39,7 @@ def test_a_stage_that_is_up_to_date_starts_no_process(finished, monkeypatch):
     assert run(finished.root, "train") == ["up to date, nothing to run"]
 
 
+@pytest.mark.slow
 def test_a_stale_stage_runs_alone_and_leaves_dvc_with_nothing_to_do(shell):
     lines = run(shell.root, "validate")
     assert shell.runs() == ["validate"]
@@ -48,6 +49,7 @@ def test_a_stale_stage_runs_alone_and_leaves_dvc_with_nothing_to_do(shell):
     assert "validate:" not in shell.dvc("status")
 
 
+@pytest.mark.slow
 def test_editing_a_parameter_back_takes_the_outs_from_the_run_cache(finished):
     finished.edit("params.yaml", "scale: 1", "scale: 3")
     run(finished.root, "embed@left")
@@ -67,12 +69,14 @@ def test_a_failure_carries_the_command_and_its_last_output(shell):
     assert "error: rows.txt explodes" in str(e.value)
 
 
+@pytest.mark.slow
 def test_changed_data_is_versioned_as_it_lies_there(shell):
     (shell.root / "data" / "rows.txt").write_text("other words")
     run(shell.root, "data.dvc")
     assert "data.dvc" not in shell.dvc("status")
 
 
+@pytest.mark.slow
 def test_absent_data_is_pulled_from_its_remote(shell, tmp_path):
     shell.dvc("remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
     shell.dvc("push", "-q")
@@ -89,6 +93,7 @@ def test_absent_data_without_a_remote_is_asked_for(shell):
         run(shell.root, "data.dvc")
 
 
+@pytest.mark.slow
 def test_a_lock_file_that_a_killed_dvc_left_empty_is_no_obstacle(shell):
     lock = shell.root / ".dvc" / "tmp" / "rwlock"
     lock.parent.mkdir(exist_ok=True)

@@ -87,6 +87,7 @@ def test_version_of_a_single_out_is_the_hash_in_dvc_lock(finished):
     assert record.up_to_date
 
 
+@pytest.mark.slow
 def test_the_recorded_report_is_that_of_the_last_success(finished):
     report = finished.root / "artifacts/reports/validate.json"
     good = report.read_text()
@@ -114,6 +115,7 @@ def test_targets_do_not_depend_on_the_current_folder(root, tmp_path, monkeypatch
     assert not any(re.search(r"/", target) for target in from_here)
 
 
+@pytest.mark.slow
 def test_a_project_that_stays_open_sees_every_change(finished):
     project = DvcProject(finished.root)
     stale = lambda: {t for t, record in project.read_records().items() if not record.up_to_date}  # noqa: E731

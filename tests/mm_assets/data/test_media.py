@@ -136,6 +136,7 @@ def test_a_file_that_comes_later_is_seen(data):
     assert reason_of("photo/NEW.png", data).detail.endswith("upper and lower case")
 
 
+@pytest.mark.slow
 def test_many_missing_files_cost_no_listing_each(data):
     for at in range(3000):
         (data / f"photo/{at}.png").touch()

@@ -29,6 +29,7 @@ def test_many_groups_fall_by_the_shares():
     assert found["test"] == pytest.approx(0.15, abs=0.01)
 
 
+@pytest.mark.slow
 @given(st.lists(names, min_size=1), st.lists(names), st.integers(0, 2**32))
 def test_further_rows_move_no_row_to_another_split(old, new, seed):
     before = split(old, seed=seed)

@@ -45,6 +45,7 @@ def tiny(tmp_path, monkeypatch):
     return tmp_path / "weights"
 
 
+@pytest.mark.slow
 def test_fetching_keeps_the_data_files_alone_and_is_done_once(tiny):
     assert fetch_weights(tiny, ["tiny"]) == ["tiny"]
     assert [path.name for path in (tiny / "tiny").iterdir()] == ["model.bin"]
@@ -57,6 +58,7 @@ def test_absent_weights_name_the_command(tiny):
         find_weights(tiny, "tiny")
 
 
+@pytest.mark.slow
 def test_changed_weights_are_refused_and_fetched_again(tiny):
     fetch_weights(tiny, ["tiny"])
     (tiny / "tiny" / "model.bin").write_bytes(b"WEIGHTS!")

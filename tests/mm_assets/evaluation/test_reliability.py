@@ -64,6 +64,7 @@ def test_a_claim_on_an_edge_belongs_to_the_bin_below():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_calibrated_claims_show_the_error_that_chance_makes():
     rng = np.random.default_rng(2)
     runs = [measure(*draw(rng, 500)) for _ in range(60)]

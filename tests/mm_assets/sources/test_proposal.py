@@ -91,6 +91,7 @@ def test_the_seed_cuts_groups_near_the_shares(tmp_path):
     assert min(groups) >= 1
 
 
+@pytest.mark.slow
 def test_looked_at_again_a_grown_table_keeps_seed_and_shares(tmp_path):
     TABLE.to_csv(tmp_path / "t.csv", index=False)
     first = YAML(typ="safe").load(write_proposal(survey_folder(tmp_path)))
@@ -153,6 +154,7 @@ def test_names_are_made_distinct_and_legal(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_encoding_delimiter_and_sheet_are_written(tmp_path):
     frame = TABLE.assign(note="schön für alle, größer")
     (tmp_path / "t.csv").write_bytes(

@@ -114,6 +114,7 @@ def test_data_that_dvc_has_can_be_replaced_and_brought_back(project, clinic):
     assert (project / "data/mine.csv").read_text() == "added"
 
 
+@pytest.mark.slow
 def test_an_edited_params_file_is_kept_beside_and_a_recipe_is_not(project, clinic, capsys):
     use_recipe(project, "clinic", data=clinic)
     assert not (project / "params.yaml.bak").exists()
@@ -138,6 +139,7 @@ def test_what_was_kept_before_is_kept(tmp_path, capsys):
     assert capsys.readouterr().err.endswith("kept as params.yaml.bak2\n")
 
 
+@pytest.mark.slow
 def test_cmu_mosi_is_read_from_its_own_layout(project):
     released = ROOT / "../shared/data/cmu_mosi"
     if not released.is_dir():

@@ -18,6 +18,7 @@ def run(small):
     return project, report, pd.read_parquet(project.workspace.augmented / "samples.parquet")
 
 
+@pytest.mark.slow
 def test_training_rows_alone_have_copies_right_after_them(small):
     _, report, rows = run(small)
     assert list(rows.columns) == [
@@ -31,6 +32,7 @@ def test_training_rows_alone_have_copies_right_after_them(small):
     assert sum(report.metrics[f"{s}_rows"] for s in ("train", "validation", "test")) == 60
 
 
+@pytest.mark.slow
 def test_splits_are_those_of_the_groups(small):
     project, _, rows = run(small)
     samples = rows[rows["copy"] == 0]
@@ -38,6 +40,7 @@ def test_splits_are_those_of_the_groups(small):
     assert samples["split"].tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 def test_a_copy_says_how_each_of_its_modalities_is_rendered(small):
     project, _, rows = run(small)
     assert rows.loc[rows["copy"] == 0, "render"].isna().all()
@@ -46,6 +49,7 @@ def test_a_copy_says_how_each_of_its_modalities_is_rendered(small):
         assert set(json.loads(row["render"])) == present
 
 
+@pytest.mark.slow
 def test_a_plan_depends_on_nothing_but_its_own_sample(small):
     _, _, before = run(small)
     small.table = small.table.iloc[::-1].drop(index=[10, 11])
@@ -56,6 +60,7 @@ def test_a_plan_depends_on_nothing_but_its_own_sample(small):
     assert plans.dropna().is_unique
 
 
+@pytest.mark.slow
 def test_another_seed_renders_otherwise(small):
     small.params["data"]["split"] = "part"
     small.table["part"] = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
@@ -67,6 +72,7 @@ def test_another_seed_renders_otherwise(small):
     assert before.drop(columns="render").equals(after.drop(columns="render"))
 
 
+@pytest.mark.slow
 def test_no_copies_leave_the_samples(small):
     small.params["augment"]["copies"] = 0
     _, report, rows = run(small)
@@ -75,6 +81,7 @@ def test_no_copies_leave_the_samples(small):
     assert not report.blocks
 
 
+@pytest.mark.slow
 def test_two_runs_give_equal_bytes(small, read_bytes):
     project, first, _ = run(small)
     files = read_bytes(project.workspace.augmented)
@@ -120,6 +127,7 @@ def test_without_a_valid_row_it_says_where_to_look(small, change):
         run(small)
 
 
+@pytest.mark.slow
 def test_a_group_in_two_given_splits_never_gets_here(small):
     small.params["data"]["split"] = "part"
     small.params["gates"] = {"quarantined_share": 0.1}

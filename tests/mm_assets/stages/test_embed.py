@@ -13,6 +13,8 @@ from mm_assets.stages import embed as module
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import build_project
 
+pytestmark = pytest.mark.slow  # each runs the stage
+
 RNG = np.random.default_rng(0)
 PLAN = {"gain_db": -3.0, "snr_db": 30.0, "shift_s": 0.0, "seed": 1}
 

@@ -24,6 +24,7 @@ def run(embedded):
     return project, report, evidence
 
 
+@pytest.mark.slow
 def test_every_subset_is_scored_on_the_rows_that_have_it(embedded):
     _, report, metrics = run(embedded)
     side = metrics["side"]
@@ -37,6 +38,7 @@ def test_every_subset_is_scored_on_the_rows_that_have_it(embedded):
     assert report.metrics["side_accuracy"] == side["as_given"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_plain_problem_is_solved_and_beats_its_baselines(embedded):
     _, report, metrics = run(embedded)
     # Unit normals 3 apart are told apart in 93 % of cases, 1 apart in 69 %.
@@ -46,6 +48,7 @@ def test_a_plain_problem_is_solved_and_beats_its_baselines(embedded):
     assert not report.blocks
 
 
+@pytest.mark.slow
 def test_predictions_are_the_metrics_rows(embedded):
     project, _, metrics = run(embedded)
     found = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
@@ -55,6 +58,7 @@ def test_predictions_are_the_metrics_rows(embedded):
     assert np.allclose(np.stack(found["probabilities"]).sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_majority_is_chosen_on_training_rows(embedded):
     test = embedded.rows["split"] == "test"
     rest = embedded.rows.index[~test]
@@ -69,6 +73,7 @@ def test_the_majority_is_chosen_on_training_rows(embedded):
     assert metrics["side"]["majority"]["accuracy"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_upper_bounds_of_the_datas_card_stand_beside_the_figures(embedded):
     bounds = {"side": {"clear": 0.93, "clear+hint": 0.94}}
     project = embedded.load()
@@ -86,6 +91,7 @@ def test_upper_bounds_of_the_datas_card_stand_beside_the_figures(embedded):
     ]
 
 
+@pytest.mark.slow
 def test_two_runs_give_equal_bytes(embedded, read_bytes):
     project, report, _ = run(embedded)
     files = read_bytes(project.workspace.evaluation)
@@ -99,6 +105,7 @@ def test_two_runs_give_equal_bytes(embedded, read_bytes):
     assert all((embedded.root / path).is_file() for path in plots)
 
 
+@pytest.mark.slow
 def test_a_model_no_better_than_the_majority_blocks(embedded):
     test = embedded.rows["split"] == "test"
     wrong = {"left": "right", "right": "left"}
@@ -124,6 +131,7 @@ def test_a_single_modality_has_nothing_to_be_compared_with(embedded):
     ]
 
 
+@pytest.mark.slow
 def test_a_model_of_other_modalities_is_refused(embedded):
     run(embedded)
     del embedded.params["modalities"]["hint"]
@@ -131,6 +139,7 @@ def test_a_model_of_other_modalities_is_refused(embedded):
         evaluate(embedded.load())
 
 
+@pytest.mark.slow
 def test_evaluation_needs_test_rows(embedded):
     project, _, _ = run(embedded)
     embedded.rows = embedded.rows[embedded.rows["split"] != "test"]
@@ -157,6 +166,7 @@ def write_towns(embedded):
     return pd.Series(towns, index=raw["id"])
 
 
+@pytest.mark.slow
 def test_a_slice_that_is_worse_is_named_and_warned_of(embedded):
     towns = write_towns(embedded)
     rows = embedded.rows
@@ -183,6 +193,7 @@ def test_a_slice_that_is_worse_is_named_and_warned_of(embedded):
     assert report.metrics["side_worst_slice_accuracy"] == fog["accuracy"]
 
 
+@pytest.mark.slow
 def test_rows_are_always_sliced_by_their_modalities(embedded):
     _, _, evidence = run(embedded)
     slices = {one["value"]: one["rows"] for one in evidence["side"]["slices"]}
@@ -191,6 +202,7 @@ def test_rows_are_always_sliced_by_their_modalities(embedded):
     assert {one["column"] for one in evidence["side"]["slices"]} == {"modalities present"}
 
 
+@pytest.mark.slow
 def test_p_values_are_adjusted_for_every_look(embedded):
     write_towns(embedded)
     slices = run(embedded)[2]["side"]["slices"]
@@ -208,6 +220,7 @@ def test_an_unknown_slice_is_named_before_any_work(embedded):
         evaluate(project)
 
 
+@pytest.mark.slow
 def test_the_most_confident_errors_are_shown_with_what_the_model_saw(embedded):
     project, report, _ = run(embedded)
     found = json.loads((project.workspace.evaluation / "errors.json").read_text())["targets"][
@@ -229,6 +242,7 @@ def test_the_most_confident_errors_are_shown_with_what_the_model_saw(embedded):
     assert [row[1] for row in report.tables[-1].rows] == expected["id"].tolist()
 
 
+@pytest.mark.slow
 def test_calibration_is_measured_with_and_without_the_temperature(embedded):
     project, _, evidence = run(embedded)
     answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
@@ -248,6 +262,7 @@ def test_calibration_is_measured_with_and_without_the_temperature(embedded):
         assert found["ece_low"] <= found["ece"] <= found["ece_high"]
 
 
+@pytest.mark.slow
 def test_recalls_are_those_of_sklearn(embedded):
     project, _, evidence = run(embedded)
     answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
@@ -259,6 +274,7 @@ def test_recalls_are_those_of_sklearn(embedded):
     assert [one["recall"] for one in found] == pytest.approx(expected.tolist(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_metrics_file_holds_what_is_followed_from_run_to_run_and_no_more(embedded):
     project, report, evidence = run(embedded)
     metrics = json.loads((project.workspace.evaluation / "metrics.json").read_text())["side"]
@@ -276,6 +292,7 @@ def test_the_metrics_file_holds_what_is_followed_from_run_to_run_and_no_more(emb
     assert report.metrics == plain
 
 
+@pytest.mark.slow
 def test_what_dvc_plots_is_what_is_written(embedded):
     project, _, _ = run(embedded)
     declared = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]

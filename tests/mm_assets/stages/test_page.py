@@ -45,6 +45,7 @@ def test_the_page_of_validate_shows_quarantine_and_worst_rows(messy):
     assert quarantine.count("<img") == 1  # the whole row of the odd label, not the broken picture
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_pages(messy):
     project = messy.load()
     assert make_page(project, validate)[1] == make_page(project, validate)[1]
@@ -57,6 +58,7 @@ def test_a_page_is_written_when_the_table_stops_everything(small):
     assert "rows not looked at" in page
 
 
+@pytest.mark.slow
 def test_a_later_stage_shows_its_plots_and_the_rows_that_it_names(small):
     project = small.load()
     validate(project)

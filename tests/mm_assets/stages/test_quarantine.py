@@ -12,6 +12,8 @@ from mm_assets.sources.raw_data import bind_remote
 from mm_assets.stages.quarantine import find_rows, look_at_row, read_quarantine, restore_rows
 from mm_assets.stages.run import check_data
 
+pytestmark = pytest.mark.slow  # each runs validate on a small table
+
 
 class Survey:
     """A folder of data that has been checked where it lies; DVC does not know it."""
@@ -270,7 +272,6 @@ def test_the_newer_of_pipeline_and_check_counts(small):
     assert (found.project.workspace.data, found.is_versioned) == (elsewhere, False)
 
 
-@pytest.mark.slow
 def test_the_mended_data_is_recorded_with_dvc(small):
     small.table.loc[8, "feeling"] = "odd"
     small.load()

@@ -43,6 +43,7 @@ def columns(small, monkeypatch):
     return small
 
 
+@pytest.mark.slow
 def test_the_state_comes_from_training_rows_alone(columns):
     def fit():
         project = columns.load()

@@ -39,6 +39,7 @@ def test_statistics_are_those_of_the_training_rows_alone(embedded):
     np.testing.assert_allclose(layer.scale, training.std(axis=0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_test_rows_do_not_reach_the_model(embedded, read_bytes):
     project = embedded.load()
     train(project)
@@ -50,6 +51,7 @@ def test_test_rows_do_not_reach_the_model(embedded, read_bytes):
     assert read_bytes(project.workspace.model) == before
 
 
+@pytest.mark.slow
 def test_two_runs_give_equal_bytes(embedded, read_bytes):
     project = embedded.load()
     first = train(project)
@@ -58,6 +60,7 @@ def test_two_runs_give_equal_bytes(embedded, read_bytes):
     assert read_bytes(project.workspace.model) == files
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_model(embedded, read_bytes):
     project = embedded.load()
     train(project)

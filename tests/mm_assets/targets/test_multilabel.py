@@ -118,6 +118,7 @@ def test_metrics_of_summed_tallies_are_those_of_sklearn(true, shares, thresholds
     np.testing.assert_allclose([recalls[name][0] for name in target.classes], expected)
 
 
+@pytest.mark.slow
 @given(
     arrays(bool, (15, 2)),
     arrays(np.float64, (15, 2), elements=st.sampled_from([0.1, 0.2, 0.35, 0.5, 0.8, 0.95])),

@@ -62,6 +62,7 @@ def test_every_present_cell_is_measured_or_found_in_order(tmp_path_factory, cell
     assert "content" in measured
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(tmp_path):
     cells = [f"text {n}" if n % 7 else "" for n in range(3 * CELLS)]
     one, many = (probe(cells, tmp_path, threads=threads) for threads in (1, 5))

@@ -1,6 +1,8 @@
 import dagster as dg
 import pytest
 
+pytestmark = pytest.mark.slow  # each runs DVC or Dagster on a small project
+
 
 def failed_steps(result):
     return [event.step_key for event in result.all_events if event.is_step_failure]
@@ -40,7 +42,6 @@ def test_after_a_run_at_the_shell_dagster_runs_no_stage(finished, dagster):
     assert set(dagster.staleness().values()) == {"FRESH"}
 
 
-@pytest.mark.slow
 def test_a_changed_parameter_runs_what_depends_on_it_and_leaves_dvc_nothing(finished, dagster):
     """(b) of the two doors."""
     dagster.materialize_all()
@@ -81,7 +82,6 @@ def lose_code(root):
     (root / "steps.py").unlink()  # DVC stops before it deletes the old report
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("crash", "reason"), [(explode, "rows.txt explodes"), (lose_code, "No such file or directory")]
 )

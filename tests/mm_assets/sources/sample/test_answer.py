@@ -40,6 +40,7 @@ def test_bound_of_three_equal_votes_matches_the_binomial():
     assert target.bound(MODALITIES) == pytest.approx(0.7**3 + 3 * 0.7**2 * 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_bound_is_what_a_naive_bayes_classifier_reaches_on_drawn_samples(name):
     target, rng = TARGETS[name], np.random.default_rng(1)
@@ -53,6 +54,7 @@ def test_bound_is_what_a_naive_bayes_classifier_reaches_on_drawn_samples(name):
     assert accuracy == pytest.approx(target.bound(MODALITIES), abs=0.01)
 
 
+@pytest.mark.slow
 def test_draws_keep_prior_and_reliabilities():
     target, rng = TARGETS["intent"], np.random.default_rng(2)
     drawn = [target.draw(rng) for _ in range(20_000)]

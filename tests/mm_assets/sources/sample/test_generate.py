@@ -52,6 +52,7 @@ def test_a_longer_sample_starts_with_the_shorter_one(tmp_path):
     assert short.items() <= long.items()
 
 
+@pytest.mark.slow
 def test_another_language_changes_the_messages_alone(tmp_path):
     for language in ("en", "zh"):
         generate_sample(tmp_path / language, rows=8, customers=4, language=language, missing=0.2)

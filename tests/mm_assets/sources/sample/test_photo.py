@@ -18,6 +18,7 @@ def test_a_photo_is_a_small_colour_square(intent, sentiment, tmp_path):
     assert (tmp_path / "photo.jpg").stat().st_size < 8_000
 
 
+@pytest.mark.slow
 def test_light_is_dim_and_blue_for_bad_news_and_bright_and_warm_for_good():
     means = {
         sentiment: np.mean(

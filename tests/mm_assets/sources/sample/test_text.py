@@ -48,6 +48,7 @@ def test_every_slot_of_the_grammar_has_words():
     assert slots <= set(WORDS) | {"number", "amount"}
 
 
+@pytest.mark.slow
 def test_a_model_of_words_reads_strangers():
     messages, *known = write_many(range(30))
     strange, *expected = write_many(range(100, 115))
@@ -71,6 +72,7 @@ def test_the_chinese_grammar_has_the_same_classes_and_slots_as_the_english_one()
         assert len(words) == len(ENGLISH.words[slot]), slot
 
 
+@pytest.mark.slow
 def test_a_model_of_characters_reads_strangers_in_chinese():
     messages, *known = write_many(range(30), CHINESE)
     strange, *expected = write_many(range(100, 115), CHINESE)
