@@ -91,11 +91,18 @@ def _list_scores(name: str, found: Mapping[str, Any], *, confidence: float) -> l
         f"  {head}",
         *(
             f"  {label:{width}}{scores['rows']:>6}{scores[metric]:>9.1%}"
-            f"{scores[f'{metric}_low']:>9.1%} -{scores[f'{metric}_high']:>7.1%}"
+            + _show_interval(scores, metric)
             + (f"{scores['upper_bound']:>16.1%}" if "upper_bound" in scores else "")
             for label, scores in lines
         ),
     ]
+
+
+def _show_interval(scores: Mapping[str, Any], metric: str) -> str:
+    """Show an interval over groups; one group says nothing of how groups differ."""
+    if scores["groups"] == 1:
+        return f"{'one group':>18}"
+    return f"{scores[f'{metric}_low']:>9.1%} -{scores[f'{metric}_high']:>7.1%}"
 
 
 def _describe_export(report: StageReport) -> str:

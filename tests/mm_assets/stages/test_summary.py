@@ -7,7 +7,7 @@ from mm_assets.data.atomic import write_json
 from mm_assets.evaluation.evidence import write_by_target
 from mm_assets.stages.summary import write_summary
 
-SCORES = {"accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "rows": 9}
+SCORES = {"accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "rows": 9, "groups": 3}
 EVIDENCE = {
     "headline": "accuracy",
     "majority": {**SCORES, "answer": "glad"},
@@ -92,3 +92,11 @@ def test_a_model_that_was_not_exported_is_said_to_be(project):
     assert "not exported (`export.enabled: false` in params.yaml)" in write_summary(
         project(exported=False)
     )
+
+
+def test_one_group_of_test_rows_has_no_interval(project):
+    workspace = project()
+    alone = {**SCORES, "groups": 1}
+    found = {**EVIDENCE, "as_given": alone, "subsets": {"words": alone}}
+    write_by_target(workspace.evaluation / "evidence.json", {"target0": found})
+    assert "  words               9    50.0%         one group\n" in write_summary(workspace)
