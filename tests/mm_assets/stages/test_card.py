@@ -114,6 +114,20 @@ def test_the_page_names_the_worst_slice_and_the_error_of_calibration(finished, p
         assert f"<td>{one['class']}</td>" in page
 
 
+def test_one_group_of_test_rows_has_no_interval_anywhere(finished, tmp_path):
+    root = shutil.copytree(finished.root, tmp_path / "project")
+    path = Workspace(root).evaluation / "evidence.json"
+    path.write_text(re.sub(r'"groups": \d+', '"groups": 1', path.read_text()))
+
+    run_stage(root, "card")
+
+    page = (Workspace(root).card / "model_card.html").read_text()
+    measured = page[page.index('<section id="results">') : page.index('<section id="slices">')]
+    assert "one group" in measured
+    assert "(one group, so no interval)" in measured
+    assert "\N{NO-BREAK SPACE}% to " not in measured.split("<details>")[0]
+
+
 def test_the_page_shows_the_most_confident_errors_with_previews(finished, page):
     errors = json.loads((finished.evaluation / "errors.json").read_text())["targets"]["mood"]
     assert errors
