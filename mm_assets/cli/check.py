@@ -38,7 +38,7 @@ def check(folder: Path | None, show: bool | None) -> None:
     mm check                       # data/, as `dvc repro` would validate it
     mm check ~/Downloads/survey    # a folder, before it is put into data/
     mm quarantine ls               # the rows that were set aside, and how to take them back
-    """  # noqa: D301 - click reads the backspace as "do not wrap"
+    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
     from mm_assets.stages.run import check_data
 
     report, project = check_data(Path.cwd(), folder)

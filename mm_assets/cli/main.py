@@ -7,7 +7,6 @@ It prints an error's message alone and exits with 1; stopped with Ctrl-C it says
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ from mm_assets.contracts.errors import MMAssetsError
 class Stoppable(click.Group):
     """A group whose commands, stopped by hand, end with one line."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - what a command returns
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command that was named."""
         try:
             return super().invoke(ctx)

@@ -77,7 +77,7 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
     \b
     mm predict --text "The parcel never came, I am furious" --image photo.jpg --audio voice.ogg
     mm predict --text "Thank you, it works again"
-    """  # noqa: D301 - click reads the backspace as "do not wrap"
+    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
     from mm_assets.serving.predictor import Predictor
 
     predictor = Predictor(model)

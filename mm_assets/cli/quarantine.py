@@ -92,7 +92,7 @@ def restore(rows: tuple[str, ...], cells: tuple[str, ...], media: tuple[str, ...
     mm quarantine restore s17 --file photo=better.jpg
     mm quarantine restore s17 --set photo=              # good without its photo
     mm quarantine restore 12 40 --set mood=glad
-    """  # noqa: D301 - click reads the backspace as "do not wrap"
+    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
     from mm_assets.stages.quarantine import find_rows, read_quarantine, restore_rows
 
     found = read_quarantine(Path.cwd())

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import json
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,8 +137,6 @@ def _require_text(path: Path, encoding: str) -> int:
     Raises:
         SourceError: An unknown encoding, the mark of another, or a NUL byte.
     """
-    import mmap
-
     try:
         wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
     except LookupError:
@@ -145,7 +144,7 @@ def _require_text(path: Path, encoding: str) -> int:
             f"`data.encoding` {encoding!r} is no encoding that Python knows; common ones are utf-8, "
             f"utf-16, {', '.join(CODE_PAGES[:5])}"
         ) from None
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         head = data[:4]
         for mark, name in MARKS.items():
             if head.startswith(mark) and not wide:
@@ -164,10 +163,10 @@ def _require_text(path: Path, encoding: str) -> int:
         return _count(data, b'"', len(data))
 
 
-def _count(data: object, wanted: bytes, end: int) -> int:
+def _count(data: mmap, wanted: bytes, end: int) -> int:
     """Count a byte in a memory map, in pieces that fit a small machine."""
     piece = 2**24
-    view = memoryview(data)  # type: ignore[arg-type] # a memory map is a buffer
+    view = memoryview(data)
     try:
         return sum(
             bytes(view[at : min(at + piece, end)]).count(wanted) for at in range(0, end, piece)

@@ -52,7 +52,7 @@ def name_disk_errors(path: Path) -> Iterator[None]:
         yield
     except DiskError:  # of a file inside this folder, already explained
         raise
-    except Exception as error:
+    except Exception as error:  # of any type: safetensors and others wrap what the system said
         code = _errno(error)
         if code in FULL:
             raise DiskError(

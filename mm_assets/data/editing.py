@@ -79,7 +79,7 @@ def edit_table(
     return after
 
 
-def _read_value(column: pd.Series, text: str | None) -> Any:  # noqa: ANN401 - any cell
+def _read_value(column: pd.Series, text: str | None) -> object:
     """Read what a person wrote as a value of the column's type: a text where it holds any."""
     known = column.dropna()
     if text is None or known.empty or known.map(lambda value: isinstance(value, str)).any():

@@ -58,4 +58,6 @@ def show_progress(
 
 def announce(text: str) -> None:
     """Say on standard error what a long step is doing."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)  # above a bar that is being drawn

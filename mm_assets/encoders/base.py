@@ -48,7 +48,7 @@ class Encoder(ABC):
     source: ClassVar[str]
     options_model: ClassVar[type[Options]]
 
-    def __init__(self, options: Any, weights: Path) -> None:  # noqa: ANN401 - each encoder's own
+    def __init__(self, options: Any, weights: Path) -> None:  # noqa: ANN401 - an instance of the subclass's `options_model`, validated
         self.options = options
         self.weights = weights
 

@@ -17,6 +17,8 @@ from mm_assets.contracts.errors import ExportError
 from mm_assets.modalities.base import Arrays
 
 if TYPE_CHECKING:
+    import onnx
+
     from mm_assets.training.model import FusionModel
 
 
@@ -129,7 +131,7 @@ def export_onnx(
     onnx.save_model(proto, str(path))
 
 
-def _drop_traces(proto: Any) -> None:  # noqa: ANN401 - onnx.ModelProto, untyped here
+def _drop_traces(proto: onnx.ModelProto) -> None:
     """Remove source traces: they carry this machine's paths, and equal exports must be equal."""
     graphs = [proto.graph, *proto.functions]
     for graph in graphs:

@@ -188,7 +188,7 @@ def _decode_mono(data: bytes, *, max_s: float) -> tuple[np.ndarray, int]:
     return np.concatenate(blocks), rate_hz
 
 
-def _decode_blocks(container: Any) -> Iterator[tuple[np.ndarray, int]]:  # noqa: ANN401 - av has no type for it
+def _decode_blocks(container: av.container.InputContainer) -> Iterator[tuple[np.ndarray, int]]:
     """Yield float32 (channel, time) blocks in [-1, 1] with their rate, which stays the first's."""
     resampler = None
     for frame in container.decode(audio=0):

@@ -63,7 +63,7 @@ class Modality(ABC, Generic[Value]):
     options_model: ClassVar[type[Options]]
     augment_model: ClassVar[type[Options]]
 
-    def __init__(self, options: Any, augment: Any) -> None:  # noqa: ANN401 - each kind's own models
+    def __init__(self, options: Any, augment: Any) -> None:  # noqa: ANN401 - instances of the subclass's models
         self.options = options
         self.augmentation = augment
 

@@ -56,12 +56,19 @@ class Tabular(base.Modality[Row]):
     options_model: ClassVar[type[base.Options]] = TabularOptions
     augment_model: ClassVar[type[base.Options]] = TabularAugment
 
-    def __init__(self, options: Any, augment: Any) -> None:  # noqa: ANN401 - as in the base class
-        super().__init__(options, augment)
+    @functools.cached_property
+    def numeric(self) -> list[str]:
+        """Columns of numbers, in the order in which `collate` gives them."""
+        return self._list_columns("numeric")
+
+    @functools.cached_property
+    def categorical(self) -> list[str]:
+        """Columns of categories, likewise."""
+        return self._list_columns("categorical")
+
+    def _list_columns(self, wanted: ColumnType) -> list[str]:
         # By name: a file with sorted keys, or a reordered params.yaml, means the same model.
-        columns = sorted(self.options.columns.items())
-        self.numeric = [name for name, column in columns if column == "numeric"]
-        self.categorical = [name for name, column in columns if column == "categorical"]
+        return sorted(name for name, column in self.options.columns.items() if column == wanted)
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Give the cleaned row as JSON with sorted keys, however it was written.
@@ -168,7 +175,7 @@ def clean_number(value: object, column: str) -> float | None:
     try:
         # Python itself would take 1_000.
         text = value.strip().replace("_", "?") or "nan" if isinstance(value, str) else value
-        number = float(text)  # type: ignore[arg-type] # anything else raises TypeError
+        number = float(text)  # type: ignore[arg-type] # whatever is no number raises TypeError, caught below
     except OverflowError:  # an integer beyond float64
         number = math.inf
     except (TypeError, ValueError):
