@@ -24,6 +24,7 @@ RESERVED = ("id", "copy", "split", "group", "render")  # columns beside modaliti
 Split = Literal["train", "validation", "test"]
 ColumnType = Literal["numeric", "categorical"]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bf16", "int8"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -77,10 +78,11 @@ class EncoderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     name: Name
+    precision: Precision = "float32"  # bf16 and int8 are faster where the device has them
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys beside `name`, validated by the encoder itself."""
+        """The other keys, validated by the encoder itself."""
         return dict(self.model_extra or {})
 
 
@@ -208,6 +210,9 @@ class ComputeConfig(Section):
 
     device: Device = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
+    # What decoding one file may cost before its process is stopped and the row quarantined.
+    decode_s: Annotated[float, Field(gt=0)] = 60.0
+    decode_megabytes: Annotated[int, Field(ge=256)] = 1024
 
     def count_threads(self) -> int:
         """Give `threads`, by default one a core."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from mm_assets.contracts.config import validate_options
+from mm_assets.contracts.config import Precision, validate_options
 from mm_assets.contracts.errors import ConfigError, DataContractError
 
 if TYPE_CHECKING:
@@ -34,23 +34,47 @@ class Encoder(ABC):
         kind: The kind of modality it reads.
         version: Raised whenever what it computes changes; a golden vector in the tests sees to it.
         exportable: Whether its network becomes part of the ONNX file.
-        state_names: Arrays of the state that is fitted on training rows; empty where it has none.
+        fitted: Whether it has a state that is fitted on training rows.
+        sequential: Whether it can also give a sequence of vectors, by `sequence_network`.
+        input_shape: What its network takes, such as ``uint8 (batch, size_px, size_px, 3)``.
+        output_shape: What it gives, such as ``float32 (batch, 1280)``.
+        size: Parameters, and megabytes of weights where there are some.
         licence: Of the weights, or of this code where there are none.
         source: Paper or specification.
+
+    Attributes:
+        options: An instance of `options_model`.
+        weights: The folder of published weights.
+        precision: In which numbers the network computes; its vectors are float32 all the same.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str]
     version: ClassVar[int]
     exportable: ClassVar[bool]
-    state_names: ClassVar[tuple[str, ...]] = ()
+    fitted: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
+    input_shape: ClassVar[str]
+    output_shape: ClassVar[str]
+    size: ClassVar[str]
     licence: ClassVar[str]
     source: ClassVar[str]
     options_model: ClassVar[type[Options]]
 
-    def __init__(self, options: Any, weights: Path) -> None:  # noqa: ANN401 - an instance of the subclass's `options_model`, validated
+    def __init__(
+        self,
+        options: Any,  # noqa: ANN401 - an instance of the subclass's `options_model`, validated
+        weights: Path,
+        precision: Precision = "float32",
+    ) -> None:
         self.options = options
         self.weights = weights
+        self.precision = precision
+
+    @property
+    def supervised(self) -> bool:
+        """Whether fitting looks at labels, so that training rows' vectors are made out of fold."""
+        return False
 
     @abstractmethod
     def inputs(self) -> dict[str, Any]:
@@ -84,6 +108,14 @@ class Encoder(ABC):
                 encoder that has one.
         """
 
+    def sequence_network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the network that gives a sequence, of an encoder that is `sequential`.
+
+        Its `forward` takes what that of `network` takes and returns (batch, steps, dim) float32 and
+        a mask, bool (batch, steps), false where a step is padding.
+        """
+        raise NotImplementedError
+
     def require_state(self, state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         """Give the state of an encoder that has one.
 
@@ -92,20 +124,24 @@ class Encoder(ABC):
         """
         if not state:
             raise DataContractError(
-                f"encoder {self.name} needs its fitted state ({', '.join(self.state_names)}), got "
-                "none; take it from read_embeddings(...).state or fit it with fit_encoder"
+                f"encoder {self.name} needs its fitted state, got none; take it from read_embeddings(...).state or fit it with fit_encoder"
             )
         return state
 
-    def fingerprint(self, state: dict[str, np.ndarray] | None = None, *, preprocessing: int) -> str:
+    def fingerprint(
+        self,
+        state: dict[str, np.ndarray] | None = None,
+        *,
+        preprocessing: dict[str, Any],
+        sequence: bool = False,
+    ) -> str:
         """Digest everything but the sample that decides a vector: part of the store's key.
 
         Args:
             state: The fitted state, for an encoder that has one.
-            preprocessing: The modality's `version`.
+            preprocessing: Of `Modality.preprocessing`.
+            sequence: Whether `sequence_network` made it.
         """
-        from mm_assets.data.versions import decoding_versions
-
         state_digest = hashlib.sha256()
         for key in sorted(state or {}):
             state_digest.update(key.encode() + (state or {})[key].tobytes())
@@ -116,8 +152,8 @@ class Encoder(ABC):
             "weights": self.weights_digest(),
             "state": state_digest.hexdigest(),
             "preprocessing": preprocessing,
-            "decoding": decoding_versions(self.kind),
-            "precision": "float32",
+            "precision": self.precision,
+            "sequence": sequence,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -128,7 +164,7 @@ def list_encoders(kind: str | None = None) -> list[str]:
     names = sorted(
         m.name
         for m in pkgutil.iter_modules(package.__path__)
-        if m.name not in {"base", "weights"} and not m.ispkg
+        if m.name not in {"base", "learned", "weights"} and not m.ispkg
     )
     return [name for name in names if kind is None or find_encoder(name).kind == kind]
 
@@ -140,7 +176,13 @@ def find_encoder(name: str) -> type[Encoder]:
 
 
 def load_encoder(
-    name: str, options: dict[str, Any], *, kind: str, weights: Path, where: str
+    name: str,
+    options: dict[str, Any],
+    *,
+    kind: str,
+    weights: Path,
+    where: str,
+    precision: Precision = "float32",
 ) -> Encoder:
     """Build an encoder with validated options; neither torch nor weights are loaded yet.
 
@@ -150,6 +192,7 @@ def load_encoder(
         kind: The modality's kind.
         weights: The folder of published weights.
         where: The place in `params.yaml`, such as ``modalities.text.encoder``.
+        precision: In which numbers its network computes.
 
     Raises:
         ConfigError: No such encoder, it reads another kind, or an option is wrong.
@@ -165,4 +208,4 @@ def load_encoder(
             f"params.yaml: `{where}.name` {name!r} reads {found.kind}, but the modality is of kind "
             f"{kind}; choose one of {', '.join(list_encoders(kind))}"
         )
-    return found(validate_options(found.options_model, options, where=where), weights)
+    return found(validate_options(found.options_model, options, where=where), weights, precision)

@@ -28,6 +28,9 @@ class EfficientNetLite0(base.Encoder):
     kind: ClassVar[str] = "image"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
+    input_shape: ClassVar[str] = "uint8 (batch, size_px, size_px, 3)"
+    output_shape: ClassVar[str] = "float32 (batch, 1280)"
+    size: ClassVar[str] = "4.7 M parameters, 17 MB"
     licence: ClassVar[str] = "Apache-2.0 (weights: TensorFlow TPU models, EfficientNet-Lite)"
     source: ClassVar[str] = "Tan & Le 2019, https://arxiv.org/abs/1905.11946"
     options_model: ClassVar[type[base.Options]] = EfficientNetLite0Options

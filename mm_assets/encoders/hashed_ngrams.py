@@ -48,7 +48,10 @@ class HashedNgrams(base.Encoder):
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
-    state_names: ClassVar[tuple[str, ...]] = ("lookup", "table")
+    fitted: ClassVar[bool] = True
+    input_shape: ClassVar[str] = "int64 and float32 (batch, steps)"
+    output_shape: ClassVar[str] = "float32 (batch, dim), dim 128 by default"
+    size: ClassVar[str] = "up to 34 MB, fitted"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Weinberger et al. 2009, https://arxiv.org/abs/0902.2206; "

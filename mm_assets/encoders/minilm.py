@@ -27,6 +27,9 @@ class MiniLM(base.Encoder):
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
+    input_shape: ClassVar[str] = "int64 ids and mask (batch, steps)"
+    output_shape: ClassVar[str] = "float32 (batch, 384)"
+    size: ClassVar[str] = "22.7 M parameters, 84 MB"
     licence: ClassVar[str] = "Apache-2.0 (weights: sentence-transformers/all-MiniLM-L6-v2)"
     source: ClassVar[str] = (
         "Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084; "

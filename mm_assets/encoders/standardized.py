@@ -22,7 +22,10 @@ class Standardized(base.Encoder):
     kind: ClassVar[str] = "features"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
-    state_names: ClassVar[tuple[str, ...]] = ("mean", "scale")
+    fitted: ClassVar[bool] = True
+    input_shape: ClassVar[str] = "float32 (batch, dim)"
+    output_shape: ClassVar[str] = "float32 (batch, dim)"
+    size: ClassVar[str] = "2 numbers a feature"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "z-scores"
     options_model: ClassVar[type[base.Options]] = StandardizedOptions

@@ -31,12 +31,12 @@ class Tabular(base.Encoder):
     kind: ClassVar[str] = "tabular"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
-    state_names: ClassVar[tuple[str, ...]] = (
-        "median",
-        "scale",
-        "categories",
-        "categories_per_column",
+    fitted: ClassVar[bool] = True
+    input_shape: ClassVar[str] = (
+        "float32 (batch, numeric column) and int64 (batch, categorical column)"
     )
+    output_shape: ClassVar[str] = "float32 (batch, dim)"
+    size: ClassVar[str] = "a few numbers a column"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "robust scaling and one-hot encoding, as scikit-learn defines them"
     options_model: ClassVar[type[base.Options]] = TabularOptions

@@ -26,6 +26,9 @@ class VoiceFunctionals(base.Encoder):
     kind: ClassVar[str] = "audio"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
+    input_shape: ClassVar[str] = "float32 (batch, time) at 16 kHz and int64 (batch,)"
+    output_shape: ClassVar[str] = "float32 (batch, 106)"
+    size: ClassVar[str] = "none"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Eyben et al. 2016, https://doi.org/10.1109/TAFFC.2015.2457417; "

@@ -22,6 +22,8 @@ Positive = Annotated[float, Field(gt=0)]
 class AudioOptions(base.Options):
     """What a legal recording is."""
 
+    limits: ClassVar[frozenset[str]] = frozenset({"max_megabytes", "min_s", "max_s", "silence_db"})
+
     max_megabytes: Positive = 100.0
     min_s: Annotated[float, Field(ge=0.01)] = 0.1
     max_s: Positive = 60.0
@@ -54,7 +56,9 @@ class Audio(base.Modality[Waveform]):
 
     kind: ClassVar[str] = "audio"
     version: ClassVar[int] = 1
+    decoders: ClassVar[tuple[str, ...]] = ("av",)
     is_file: ClassVar[bool] = True
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"samples": (1,)}
     options_model: ClassVar[type[base.Options]] = AudioOptions
     augment_model: ClassVar[type[base.Options]] = AudioAugment
 
@@ -110,6 +114,14 @@ class Audio(base.Modality[Waveform]):
                 "audio_silent", f"its peak is below {self.options.silence_db:g} dB of full scale"
             )
         return Waveform(np.clip(samples, -1, 1), rate_hz)
+
+    def describe(self, value: Waveform) -> base.Sketch:
+        """Show the waveform."""
+        return base.Sketch(
+            caption=f"{len(value.samples) / value.rate_hz:.2f} s at {value.rate_hz} Hz",
+            curves=value.samples[None],
+            oscillates=True,
+        )
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw gain, noise, shift and the noise's seed; see `Modality.plan`."""

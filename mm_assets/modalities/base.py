@@ -8,8 +8,9 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -17,11 +18,21 @@ from pydantic import BaseModel, ConfigDict
 from mm_assets.contracts.config import validate_options
 from mm_assets.contracts.errors import BadSampleError, ConfigError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Arrays = dict[str, np.ndarray]
 
 
 class Options(BaseModel):
-    """A kind's options, from `modalities.KEY.options` or `modalities.KEY.augment`."""
+    """A kind's options, from `modalities.KEY.options` or `modalities.KEY.augment`.
+
+    Class attributes:
+        limits: Options that say which cells are legal, not what a legal cell is decoded to; they
+            are no part of the store's key.
+    """
+
+    limits: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -43,6 +54,28 @@ class Probes:
     errors: Mapping[int, BadSampleError]
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """A decoded value as a person can judge it: what `Modality.describe` gives to pages.
+
+    Attributes:
+        caption: One line, such as ``2.31 s at 16000 Hz``.
+        text: What is read as text, in full.
+        fields: Named values, in order.
+        picture: What is looked at, in RGB; of a video some frames side by side.
+        curves: Numbers over time, float (curve, steps).
+        oscillates: Whether the curves swing around zero, as sound does, and are drawn by the range
+            they cover.
+    """
+
+    caption: str = ""
+    text: str | None = None
+    fields: Mapping[str, str] | None = None
+    picture: Image.Image | None = None
+    curves: np.ndarray | None = None
+    oscillates: bool = False
+
+
 def digest_content(data: bytes) -> str:
     """Digest what `Modality.read` gave, in hex."""
     return hashlib.sha256(data).hexdigest()
@@ -58,7 +91,9 @@ class Modality(ABC, Generic[Value]):
 
     kind: ClassVar[str]
     version: ClassVar[int]  # raised whenever decode, render or collate give other values
-    is_file: ClassVar[bool]  # whether a cell is a path inside the data folder
+    decoders: ClassVar[tuple[str, ...]]  # distributions whose version decides what is decoded
+    is_file: ClassVar[bool]  # whether a cell may be a path inside the data folder
+    varying: ClassVar[Mapping[str, tuple[int, ...]]]  # by array, axes that differ between batches
     identifies: ClassVar[bool] = True  # whether equal cells mean that it is the same sample
     options_model: ClassVar[type[Options]]
     augment_model: ClassVar[type[Options]]
@@ -119,6 +154,19 @@ class Modality(ABC, Generic[Value]):
         """
 
     @abstractmethod
+    def describe(self, value: Value) -> Sketch:
+        """Show a decoded (or rendered) value to a person."""
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Say all that decides what a cell is decoded to: part of the store's key."""
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "options": self.options.model_dump(mode="json", exclude=set(self.options.limits)),
+            "decoders": {name: metadata.version(name) for name in self.decoders},
+        }
+
+    @abstractmethod
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw how a copy is to be rendered: operations with their strengths and a seed, as JSON."""
 
@@ -138,11 +186,24 @@ class Modality(ABC, Generic[Value]):
 
         Returns:
             Arrays whose first axis is the batch, in the order of the encoder network's arguments.
+            Shorter values are padded at the end of the axes in `varying`, with zeros (token ids
+            with the tokenizer's padding); what is padding shows in another array of the batch.
         """
 
     @abstractmethod
     def placeholder(self, inputs: Mapping[str, Any]) -> Value:
         """Give the value of least legal size that stands for an absent one; it is selected out."""
+
+
+def write_values(value: object) -> str:
+    """Write a value of any type in one line: numbers shortly, a mapping as ``key: value``."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {write_values(one)}" for key, one in value.items())
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return "[" + ", ".join(write_values(one) for one in value) + "]"
+    if isinstance(value, (float, np.floating)):
+        return "missing" if np.isnan(value) else f"{value:.4g}"
+    return "missing" if value is None else str(value)
 
 
 def show_cell(cell: object) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities import base
 
+FEW_NUMBERS = 8  # so many are written out; more are drawn
 LARGEST = np.finfo(np.float32).max
 # What JSON and NumPy raise on a cell that is no list of numbers.
 _NO_VECTOR = (ValueError, TypeError, OverflowError, RecursionError)
@@ -35,7 +36,9 @@ class Features(base.Modality[np.ndarray]):
 
     kind: ClassVar[str] = "features"
     version: ClassVar[int] = 1
+    decoders: ClassVar[tuple[str, ...]] = ("numpy",)
     is_file: ClassVar[bool] = False
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     options_model: ClassVar[type[base.Options]] = FeaturesOptions
     augment_model: ClassVar[type[base.Options]] = FeaturesAugment
 
@@ -131,6 +134,12 @@ class Features(base.Modality[np.ndarray]):
                 f"number {at + 1} of {len(vector)} is {vector[at]}; all must be finite as 32-bit floats",
             )
         return vector.astype(np.float32)
+
+    def describe(self, value: np.ndarray) -> base.Sketch:
+        """Write few numbers out, and draw many."""
+        if len(value) <= FEW_NUMBERS:
+            return base.Sketch(text=base.write_values(value))
+        return base.Sketch(caption=f"{len(value)} numbers", curves=value[None])
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Keep the noise's strength and draw a seed; see `Modality.plan`."""

@@ -38,6 +38,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class ImageOptions(base.Options):
     """What a legal picture is."""
 
+    limits: ClassVar[frozenset[str]] = frozenset({"max_megabytes", "min_px", "max_megapixels"})
+
     max_megabytes: Positive = 50.0
     min_px: Annotated[int, Field(ge=1)] = 8  # of the shorter side
     max_megapixels: Annotated[float, Field(gt=0, le=80)] = 64.0
@@ -59,7 +61,9 @@ class Picture(base.Modality[Image.Image]):
 
     kind: ClassVar[str] = "image"
     version: ClassVar[int] = 1
+    decoders: ClassVar[tuple[str, ...]] = ("pillow",)
     is_file: ClassVar[bool] = True
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     options_model: ClassVar[type[base.Options]] = ImageOptions
     augment_model: ClassVar[type[base.Options]] = ImageAugment
 
@@ -125,6 +129,10 @@ class Picture(base.Modality[Image.Image]):
             raise BadSampleError(
                 "image_too_large", f"{shown}, the limit is {self.options.max_megapixels:g} million"
             )
+
+    def describe(self, value: Image.Image) -> base.Sketch:
+        """Show the picture."""
+        return base.Sketch(caption=f"{value.width} x {value.height} pixels", picture=value)
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw crop box, angle and colour factors; see `Modality.plan`."""

@@ -51,7 +51,9 @@ class Tabular(base.Modality[Row]):
 
     kind: ClassVar[str] = "tabular"
     version: ClassVar[int] = 1
+    decoders: ClassVar[tuple[str, ...]] = ("numpy",)
     is_file: ClassVar[bool] = False
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     identifies: ClassVar[bool] = False  # two customers may be of one age and plan
     options_model: ClassVar[type[base.Options]] = TabularOptions
     augment_model: ClassVar[type[base.Options]] = TabularAugment
@@ -117,6 +119,10 @@ class Tabular(base.Modality[Row]):
                 "row_empty", f"none of {', '.join(columns)} has a value; leave the whole cell out"
             )
         return row
+
+    def describe(self, value: Row) -> base.Sketch:
+        """Show every column."""
+        return base.Sketch(fields={name: base.write_values(one) for name, one in value.items()})
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Keep the strengths and draw a seed; see `Modality.plan`."""

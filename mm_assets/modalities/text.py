@@ -34,6 +34,8 @@ FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 class TextOptions(base.Options):
     """What a legal text is."""
 
+    limits: ClassVar[frozenset[str]] = frozenset({"max_chars"})
+
     max_chars: Annotated[int, Field(ge=1)] = 100_000
 
 
@@ -53,7 +55,14 @@ class Text(base.Modality[str]):
 
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 2
+    decoders: ClassVar[tuple[str, ...]] = ("tokenizers",)
     is_file: ClassVar[bool] = False
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "ids": (1,),
+        "mask": (1,),
+        "buckets": (1,),
+        "weights": (1,),
+    }
     options_model: ClassVar[type[base.Options]] = TextOptions
     augment_model: ClassVar[type[base.Options]] = TextAugment
 
@@ -94,6 +103,10 @@ class Text(base.Modality[str]):
                 f"the text has {len(text)} characters, the limit is {self.options.max_chars}",
             )
         return text
+
+    def describe(self, value: str) -> base.Sketch:
+        """Show the text."""
+        return base.Sketch(text=value)
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Keep the chances and draw a seed; see `Modality.plan`."""

@@ -27,6 +27,7 @@ from mm_assets.validation.splits import check_splits
 
 if TYPE_CHECKING:
     from mm_assets.contracts.config import Config
+    from mm_assets.modalities.base import Sketch
     from mm_assets.stages.project import Project
 
 SHEET_ROWS = 6  # samples on the contact sheet
@@ -172,8 +173,8 @@ def _draw_sheet(path: Path, rows: pd.DataFrame, project: Project) -> None:
 
 def _render_pair(
     sample: Mapping[Any, Any], key: str, render: str | None, project: Project
-) -> tuple[Any, Any]:
-    """Decode one cell and render its copy; nulls where the modality or the copy is missing.
+) -> tuple[Sketch | None, Sketch | None]:
+    """Show one decoded cell and its rendered copy; nulls where the modality or the copy is missing.
 
     Raises:
         StageError: A cell that was valid cannot be decoded now; names sample and file.
@@ -183,7 +184,8 @@ def _render_pair(
         return None, None
     with name_broken_cell(f"augment: {key} of", sample[ID], cell):
         value = modality.decode(cell, project.workspace.data)
-    return value, modality.render(value, json.loads(render)[key]) if render else None
+    copy = modality.render(value, json.loads(render)[key]) if render else None
+    return modality.describe(value), None if copy is None else modality.describe(copy)
 
 
 def _count_splits(rows: pd.DataFrame) -> dict[str, int]:

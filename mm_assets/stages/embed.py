@@ -75,7 +75,7 @@ def embed(project: Project, key: str) -> StageReport:
     jobs = _list_jobs(project, key, present)
     training = present[SPLIT].eq("train") & present[COPY].eq(0)
     state = _fit(project, key, [job for job, fits in zip(jobs, training, strict=True) if fits])
-    fingerprint = encoder.fingerprint(state, preprocessing=project.modalities[key].version)
+    fingerprint = encoder.fingerprint(state, preprocessing=project.modalities[key].preprocessing())
     dim = encoder.dim(state)
     store = VectorStore(project.workspace.store, fingerprint)
 
@@ -149,7 +149,7 @@ def _list_jobs(project: Project, key: str, present: pd.DataFrame) -> list[Job]:
 def _fit(project: Project, key: str, jobs: list[Job]) -> dict[str, np.ndarray]:
     """Fit the encoder on the training rows given, or give no state where it has none."""
     encoder = project.encoders[key]
-    if not encoder.state_names:
+    if not encoder.fitted:
         return {}
     from mm_assets.training.encoder_fitting import fit_encoder
 

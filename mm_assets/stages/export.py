@@ -278,10 +278,13 @@ def _write_signature(
         # Every axis is dynamic but these: an image's canvas and channels, a vector's length,
         # a row's columns.
         "fixed_axes": {
-            name: list(range(1, array.ndim))
-            if array.ndim == 4 or name.endswith((".vector", ".numbers", ".categories"))
-            else []
-            for name, array in arrays.items()
+            f"{key}.{name}": [
+                axis
+                for axis in range(1, arrays[f"{key}.{name}"].ndim)
+                if axis not in modality.varying.get(name, ())
+            ]
+            for key, modality in project.modalities.items()
+            for name in names[key]
         }
         | {"presence": [1]},
     }

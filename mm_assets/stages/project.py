@@ -84,6 +84,7 @@ def build_project(config: Config, workspace: Workspace) -> Project:
             kind=m.kind,
             weights=workspace.weights,
             where=f"modalities.{key}.encoder",
+            precision=m.encoder.precision,
         )
         for key, m in config.modalities.items()
     }

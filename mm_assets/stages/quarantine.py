@@ -20,11 +20,12 @@ from mm_assets.data.atomic import atomic_file
 from mm_assets.data.disk import name_disk_errors
 from mm_assets.data.editing import edit_table
 from mm_assets.data.table import ID, as_text
+from mm_assets.modalities.base import write_values
 from mm_assets.sources.raw_data import record_data
 from mm_assets.stages.project import Project, build_project
 from mm_assets.stages.validate import judge_rows
 from mm_assets.validation.advice import advise
-from mm_assets.validation.previews import describe_cell, is_missing
+from mm_assets.validation.previews import is_missing
 from mm_assets.validation.rows import read_ids
 from mm_assets.validation.table import name_columns
 
@@ -141,7 +142,7 @@ def look_at_row(quarantine: Quarantine, row: int) -> RowView:
     return RowView(
         row=row,
         id=None if is_missing(found[0][ID]) else found[0][ID],
-        cells={str(name): describe_cell(value) for name, value in cells.items()},
+        cells={str(name): write_values(value) for name, value in cells.items()},
         files={key: folder / cell for key, cell in named.items() if _names_place(cell, folder)},
         findings=[
             (

@@ -31,7 +31,7 @@ def fit_encoder(encoder: Encoder, batches: Iterable[dict[str, np.ndarray]]) -> S
     """Fit an encoder's state.
 
     Args:
-        encoder: One that has `state_names`.
+        encoder: One that is `fitted`.
         batches: `Modality.collate`'s arrays of training rows, never of copies or other splits.
 
     Returns:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +12,19 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from mm_assets.contracts.errors import BadSampleError
+from mm_assets.modalities.base import write_values
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mm_assets.modalities.base import Modality
+    from mm_assets.modalities.base import Modality, Sketch
 
 THUMBNAIL_PX = 96  # longest side
 PLOT_PX = 1000  # longest side of a plot in a page
 CURVE_PX = (160, 40)
 CURVE_POINTS = 80
 TEXT_CHARS = 160
-FEW_NUMBERS = 8  # so many are written out; more are drawn
+MOST_CURVES = 4  # of one value
 
 
 def preview(modality: Modality[Any], cell: object, folder: Path) -> Markup:
@@ -48,52 +48,30 @@ def preview(modality: Modality[Any], cell: object, folder: Path) -> Markup:
     try:
         value = modality.decode(cell, folder)
     except BadSampleError as error:
-        held = "" if modality.is_file else escape(shorten(describe_cell(cell))) + Markup("<br>")
+        held = "" if modality.is_file else escape(shorten(write_values(cell))) + Markup("<br>")
         return held + Markup('<span class="none">no preview: {}</span>').format(error.detail)
-    return show_value(value)
+    return show_sketch(modality.describe(value))
 
 
-def show_value(value: object) -> Markup:
-    """Show a decoded value; see `preview`.
-
-    Args:
-        value: A text, a Pillow image, a waveform, numbers of shape (steps,), or values by name.
-    """
-    if isinstance(value, str):
-        return Markup("<span>{}</span>").format(shorten(value))
-    if isinstance(value, Mapping):
-        fields = (Markup("<b>{}</b>: {}").format(k, describe_cell(v)) for k, v in value.items())
+def show_sketch(sketch: Sketch) -> Markup:
+    """Show what `Modality.describe` gave; see `preview`."""
+    if sketch.text is not None:
+        return Markup("<span>{}</span>").format(shorten(sketch.text))
+    if sketch.fields is not None:
+        fields = (Markup("<b>{}</b>: {}").format(*field) for field in sketch.fields.items())
         return Markup("<br>").join(fields)
-    curve = as_curve(value)
-    if curve is not None and (rate_hz := getattr(value, "rate_hz", None)):
-        return _draw_waveform(curve, title=f"{len(curve) / rate_hz:.2f} s at {rate_hz} Hz")
-    if curve is not None and len(curve) <= FEW_NUMBERS:
-        return Markup("<code>{}</code>").format(describe_cell(curve))
-    if curve is not None:
-        return _draw_line(curve, title=f"{len(curve)} numbers")
-    return _show_picture(value)  # type: ignore[arg-type] # what is left is a Pillow image
-
-
-def as_curve(value: object) -> np.ndarray | None:
-    """Give what is drawn of a waveform or vector, numbers of shape (steps,); null for the rest."""
-    numbers = getattr(value, "samples", value)
-    return numbers if isinstance(numbers, np.ndarray) else None
+    if sketch.picture is not None:
+        return _show_picture(sketch.picture, title=sketch.caption)
+    if sketch.curves is None:
+        return Markup("<span>{}</span>").format(sketch.caption)
+    draw = _draw_waveform if sketch.oscillates else _draw_line
+    curves = sketch.curves[:MOST_CURVES]
+    return Markup("<br>").join(draw(curve, title=sketch.caption) for curve in curves)
 
 
 def is_missing(cell: object) -> bool:
     """Tell whether a cell is null."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
-def describe_cell(cell: object) -> str:
-    """Write a cell of any type in one line: numbers shortly, a mapping as ``key: value``."""
-    if isinstance(cell, Mapping):
-        return ", ".join(f"{key}: {describe_cell(value)}" for key, value in cell.items())
-    if isinstance(cell, (list, tuple, np.ndarray)):
-        return "[" + ", ".join(describe_cell(value) for value in cell) + "]"
-    if isinstance(cell, (float, np.floating)):
-        return "missing" if np.isnan(cell) else f"{cell:.4g}"
-    return "missing" if cell is None else str(cell)
 
 
 def shorten(text: str, chars: int = TEXT_CHARS) -> str:
@@ -112,11 +90,12 @@ def embed_picture(path: Path) -> str:
         return _encode_jpeg(image)
 
 
-def _show_picture(image: Image.Image) -> Markup:
+def _show_picture(image: Image.Image, *, title: str) -> Markup:
     small = image.copy()
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    return Markup('<img alt="{} x {} pixels" width="{}" height="{}" src="{}">').format(
-        *image.size, *small.size, _encode_jpeg(small)
+    strip = image.width > 3 * image.height  # a video's frames side by side
+    small.thumbnail((THUMBNAIL_PX * (4 if strip else 1), THUMBNAIL_PX))
+    return Markup('<img alt="{}" width="{}" height="{}" src="{}">').format(
+        title, *small.size, _encode_jpeg(small)
     )
 
 

@@ -117,7 +117,9 @@ def test_fitting_twice_gives_equal_states(encoder):
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
     three = fit(encoder, TEXTS[1:])
-    assert encoder.fingerprint(one, preprocessing=1) != encoder.fingerprint(three, preprocessing=1)
+    assert encoder.fingerprint(one, preprocessing={}) != encoder.fingerprint(
+        three, preprocessing={}
+    )
 
 
 def test_what_lies_beyond_max_chars_is_not_read(build, encode):

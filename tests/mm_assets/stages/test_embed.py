@@ -191,7 +191,7 @@ def test_an_encoder_that_learns_learns_from_training_samples_alone(project):
     originals = got.matrix[got.copies == 0]
     np.testing.assert_allclose(originals[:5, [0, 2]].mean(axis=0), 0, atol=1e-6)
     assert got.encoder["fingerprint"] == project.encoders["numbers"].fingerprint(
-        got.state, preprocessing=1
+        got.state, preprocessing=project.modalities["numbers"].preprocessing()
     )
 
 

@@ -14,7 +14,7 @@ ENCODER = load_encoder("standardized", {}, kind="features", weights=Path(), wher
 
 
 def test_every_encoder_that_learns_has_a_fitter():
-    assert set(FITTERS) == {name for name in list_encoders() if find_encoder(name).state_names}
+    assert set(FITTERS) == {name for name in list_encoders() if find_encoder(name).fitted}
 
 
 @given(arrays(np.float32, (7, 3), elements=st.floats(-1e3, 1e3, width=32)))

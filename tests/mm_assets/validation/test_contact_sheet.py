@@ -1,14 +1,16 @@
 import numpy as np
 from PIL import Image
 
-from mm_assets.modalities.audio import Waveform
+from mm_assets.modalities.base import Sketch
 from mm_assets.validation.contact_sheet import CELL_INCHES, draw_contact_sheet
 
-WAVE = Waveform(np.sin(np.arange(800, dtype=np.float32)), rate_hz=8000)
+WAVE = Sketch(caption="0.1 s", curves=np.sin(np.arange(800.0))[None], oscillates=True)
+TEXT = Sketch(text="a $ text_ that & is <long> " * 30)
+PHOTO = Sketch(picture=Image.new("RGB", (9, 9), "red"))
 ROWS = [
-    ("s1", ["a $ text_ that & is <long> " * 30, Image.new("RGB", (9, 9), "red"), WAVE]),
-    ("s2", [None, None, np.arange(3.0)]),
-    ("s3", [{"age": 30.5, "plan": None, "a $ region_": "north " * 30}, None, None]),
+    ("s1", [TEXT, PHOTO, WAVE]),
+    ("s2", [None, None, Sketch(curves=np.eye(2, 3))]),
+    ("s3", [Sketch(fields={"age": "30.5", "a $ region_": "north " * 30}), None, Sketch("empty")]),
 ]
 
 

@@ -9,14 +9,13 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
-from mm_assets.modalities.audio import Waveform
-from mm_assets.modalities.base import load_modality
+from mm_assets.modalities.base import Sketch, load_modality
 from mm_assets.validation.previews import (
     CURVE_PX,
     embed_picture,
     preview,
     shorten,
-    show_value,
+    show_sketch,
 )
 
 
@@ -59,7 +58,7 @@ def test_a_recording_is_drawn_as_the_range_its_samples_cover(tmp_path):
 
 
 def test_a_recording_shorter_than_the_curve_is_drawn_sample_by_sample():
-    path, _ = read_path(show_value(Waveform(np.array([1.0, -1.0], np.float32), 8000)))
+    path, _ = read_path(show_sketch(Sketch(curves=np.array([[1.0, -1.0]]), oscillates=True)))
     assert path.count("M") == 2
 
 
@@ -74,17 +73,29 @@ def test_a_long_vector_is_a_line_from_its_least_to_its_largest_number(tmp_path):
 
 
 def test_a_constant_vector_is_drawn_too():
-    path, _ = read_path(show_value(np.full(20, 3.0)))
+    path, _ = read_path(show_sketch(Sketch(curves=np.full((1, 20), 3.0))))
     assert "nan" not in path
 
 
 def test_a_short_vector_is_written_out(tmp_path):
     shown = preview(load("features", dim=3), "[1, 2.5, -0.123456]", tmp_path)
-    assert shown == "<code>[1, 2.5, -0.1235]</code>"
+    assert shown == "<span>[1, 2.5, -0.1235]</span>"
 
 
-def test_values_by_name_are_listed():
-    assert show_value({"age": 30.0, "plan": None}) == "<b>age</b>: 30<br><b>plan</b>: missing"
+def test_values_by_name_are_listed(tmp_path):
+    row = load("tabular", columns={"age": "numeric", "plan": "categorical"})
+    shown = preview(row, {"age": 30.0, "plan": None}, tmp_path)
+    assert shown == "<b>age</b>: 30<br><b>plan</b>: missing"
+
+
+def test_several_curves_are_drawn_below_each_other():
+    shown = show_sketch(Sketch(caption="2 channels", curves=np.eye(2, 20)))
+    assert shown.count("<svg") == 2
+
+
+def test_a_strip_of_frames_is_wider_than_a_thumbnail():
+    strip = Sketch(caption="4 frames", picture=Image.new("RGB", (800, 200)))
+    assert 'alt="4 frames" width="384" height="96"' in show_sketch(strip)
 
 
 def test_a_long_text_is_cut(tmp_path):
@@ -129,7 +140,7 @@ def test_what_a_cell_holds_never_runs(kind, options, cell, tmp_path):
 
 
 def test_names_of_columns_are_escaped():
-    assert "<i>" not in show_value({"<i>": "<b>"})
+    assert "<i>" not in show_sketch(Sketch(fields={"<i>": "<b>"}))
 
 
 def test_equal_cells_give_equal_text(tmp_path):

@@ -1,0 +1,130 @@
+"""Encoders whose whole network is learnt from training rows, with labels or without."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from mm_assets.contracts.errors import ConfigError
+from mm_assets.encoders import base
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from torch import nn
+
+    from mm_assets.contracts.config import Precision
+
+ANSWERS = "answers"  # what precedes the names of the last layer's arrays in a state
+BODY = "body"  # and those of all others
+CONSTANTS = "constants"  # and what the body was built from
+
+
+class LearnedOptions(base.Options):
+    """How a network is fitted; good as it is for some hundred to some ten thousand rows.
+
+    `objective`: ``supervised`` by the targets' labels, or one of the encoder's own that looks at
+    none; null takes the encoder's first.
+    """
+
+    objective: str | None = None
+    dim: Annotated[int, Field(ge=2, le=2048)] = 64  # width of what the body gives
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 20
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+
+
+class LearnedEncoder(base.Encoder):
+    """A body, (batch, dim), that `mm_assets.training.network_fitting` fits.
+
+    Supervised, its vector is what it answers: the logits of every target, side by side. Networks
+    of different folds agree on nothing else: their hidden units are in no common order, so hidden
+    vectors of one fold would mean nothing to a fusion that was trained on another's.
+
+    Source:
+        Wolpert 1992, Stacked generalization, https://doi.org/10.1016/S0893-6080(05)80023-1
+
+    Class attributes:
+        objectives: What it can be fitted for, the default first: ``supervised``, ``contrastive``
+            (a sample against its rendered copy), or a word for what the body's own
+            `self_supervised_loss` computes, such as ``reconstruction`` or ``masked``.
+    """
+
+    fitted: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("supervised",)
+    options_model: ClassVar[type[base.Options]] = LearnedOptions
+
+    def __init__(
+        self,
+        options: LearnedOptions,
+        weights: Path,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__(options, weights, precision)
+        if self.objective not in self.objectives:
+            raise ConfigError(
+                f"params.yaml: `objective` of encoder {self.name} must be one of "
+                f"{', '.join(self.objectives)}, got {self.objective!r}"
+            )
+
+    @property
+    def objective(self) -> str:
+        """What it is fitted for."""
+        return self.options.objective or self.objectives[0]
+
+    @property
+    def supervised(self) -> bool:
+        """Whether fitting looks at labels."""
+        return self.objective == "supervised"
+
+    @abstractmethod
+    def body(self, constants: dict[str, np.ndarray]) -> nn.Module:
+        """Build the network that is fitted, with fresh weights drawn from torch's generator.
+
+        Its `forward` takes the arrays of `Modality.collate` as tensors, in their order, and
+        returns (batch, options.dim) float32. In training mode it may distort what it is given
+        (SpecAugment, dropout); in evaluation mode a row's vector depends on nothing but the row.
+        Where `objectives` name one of its own, it has `self_supervised_loss(*arrays)`, a scalar.
+
+        Args:
+            constants: Statistics of training rows that it is built from, as
+                `mm_assets.training.encoder_fitting` fits them for an encoder that needs some.
+        """
+
+    def weights_digest(self) -> str:
+        """Give an empty text: there are no published weights."""
+        return ""
+
+    def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
+        """Give the length of a vector: the body's, or the number of all targets' logits."""
+        answers = self.require_state(state).get(f"{ANSWERS}.bias")
+        return int(self.options.dim) if answers is None else len(answers)
+
+    def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the fitted network; see `Encoder.network`."""
+        import torch
+        from torch import nn
+
+        from mm_assets.encoders.networks.chain import Chain
+
+        fitted = self.require_state(state)
+
+        def take(prefix: str) -> dict[str, np.ndarray]:
+            return {
+                name.removeprefix(f"{prefix}."): array
+                for name, array in fitted.items()
+                if name.startswith(f"{prefix}.")
+            }
+
+        body, answers = self.body(take(CONSTANTS)), take(ANSWERS)
+        body.load_state_dict({name: torch.from_numpy(a) for name, a in take(BODY).items()})
+        if not answers:
+            return body.eval()
+        outputs, dim = answers["weight"].shape
+        last = nn.Linear(dim, outputs)
+        last.load_state_dict({name: torch.from_numpy(array) for name, array in answers.items()})
+        return Chain(body, last).eval()
