@@ -158,6 +158,7 @@ class FusionConfig(Section):
     name: Name = "gated"
     dim: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    attend_steps: bool = False  # ask encoders for sequences, and learn which steps matter
 
 
 class TrainConfig(Section):

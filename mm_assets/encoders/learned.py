@@ -36,6 +36,7 @@ class LearnedOptions(base.Options):
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    folds: Annotated[int, Field(ge=2, le=20)] = 5  # of training rows, where it is supervised
 
 
 class LearnedEncoder(base.Encoder):
