@@ -74,12 +74,14 @@ def compare_export(encode, tmp_path):
         arrays = collate(encoder, values[:2], options)
         varying = find_kind(encoder, options).varying
         program = torch.onnx.export(
-            network,
+            Whole(network),
             tuple(map(torch.from_numpy, arrays.values())),
             dynamo=True,
-            dynamic_shapes=tuple(
-                dict.fromkeys((0, *varying.get(name, ())), torch.export.Dim.AUTO)
-                for name, a in arrays.items()
+            dynamic_shapes=(
+                tuple(
+                    dict.fromkeys((0, *varying.get(name, ())), torch.export.Dim.AUTO)
+                    for name in arrays
+                ),
             ),
             input_names=list(arrays),
             verbose=False,
@@ -96,6 +98,17 @@ def compare_export(encode, tmp_path):
         return max(differences)
 
     return compare
+
+
+class Whole(torch.nn.Module):
+    """Takes any number of arrays, as the end-to-end model does."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *arrays):
+        return self.network(*arrays)
 
 
 def collate(encoder, values, options):
