@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from mm_assets.encoders.base import Encoder
+    from mm_assets.encoders.event_counts import EventCountsOptions
     from mm_assets.encoders.hashed_ngrams import HashedNgramsOptions
     from mm_assets.encoders.standardized import StandardizedOptions
     from mm_assets.encoders.tabular import TabularOptions
@@ -96,6 +98,24 @@ def fit_tabular(batches: Batches, options: TabularOptions) -> State:
         "categories": np.concatenate([np.empty(0, np.int64), *known]),
         "categories_per_column": np.array([len(frequent) for frequent in known], dtype=np.int64),
     }
+
+
+def fit_event_counts(batches: Batches, options: EventCountsOptions) -> State:
+    """Take the most frequent types of event.
+
+    Args:
+        batches: ``types``, as `Events.collate` gives them.
+        options: Of the encoder.
+
+    Returns:
+        ``types``, int64 (known,), hashes by falling frequency.
+    """
+    counts: Counter[int] = Counter()
+    for batch in batches:
+        found, times = np.unique(batch["types"][batch["types"] != 0], return_counts=True)
+        counts.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+    frequent = sorted(counts, key=lambda kind: (-counts[kind], kind))[: options.max_types]
+    return {"types": np.array(frequent, dtype=np.int64)}
 
 
 def _measure_spread(column: Float64[np.ndarray, " row"]) -> tuple[float, float]:
@@ -196,6 +216,7 @@ def _join(batches: Batches) -> dict[str, np.ndarray]:
 
 
 FITTERS: dict[str, Callable[[Batches, Any], State]] = {
+    "event_counts": fit_event_counts,
     "hashed_ngrams": fit_hashed_ngrams,
     "standardized": fit_standardized,
     "tabular": fit_tabular,
