@@ -74,7 +74,7 @@ def compare_export(encode, tmp_path):
         arrays = collate(encoder, values[:2], options)
         varying = find_kind(encoder, options).varying
         program = torch.onnx.export(
-            Whole(network),
+            Whole(network).eval(),
             tuple(map(torch.from_numpy, arrays.values())),
             dynamo=True,
             dynamic_shapes=(
