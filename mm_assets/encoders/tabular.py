@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from mm_assets.encoders.networks.tabular import Tabular as Network
+
 
 class TabularOptions(base.Options):
     """How far a number may lie, and how many categories of a column have a slot of their own."""
@@ -51,9 +53,7 @@ class Tabular(base.Encoder):
 
     def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
         """Give the length of a vector, which the state decides; see `network`."""
-        fitted = self.require_state(state)
-        numbers = 2 * len(fitted["median"])
-        return numbers + len(fitted["categories"]) + 2 * len(fitted["categories_per_column"])
+        return count_slots(self.require_state(state))
 
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network.
@@ -64,22 +64,32 @@ class Tabular(base.Encoder):
                 ``categories_per_column``, int64 (categorical column,), how many each has; as
                 `mm_assets.training.encoder_fitting.fit_encoder` gives them.
         """
-        import torch
+        return build_slots(self.require_state(state), clip=self.options.clip).eval()
 
-        from mm_assets.encoders.networks import tabular
 
-        fitted = {
-            name: torch.from_numpy(array) for name, array in self.require_state(state).items()
-        }
-        parts: list[nn.Module] = []
-        if len(fitted["median"]):
-            parts.append(
-                tabular.RobustScale(fitted["median"], fitted["scale"], clip=self.options.clip)
-            )
-        if len(fitted["categories_per_column"]):
-            sizes = fitted["categories_per_column"].tolist()
-            parts.append(tabular.OneHot(torch.split(fitted["categories"], sizes)))
-        return tabular.Tabular(parts).eval()
+def build_slots(state: dict[str, np.ndarray], *, clip: float) -> Network:
+    """Build the network from the state that `Tabular.network` describes."""
+    import torch
+
+    from mm_assets.encoders.networks import tabular
+
+    fitted = {name: torch.from_numpy(array) for name, array in state.items()}
+    parts: list[nn.Module] = []
+    if len(fitted["median"]):
+        parts.append(tabular.RobustScale(fitted["median"], fitted["scale"], clip=clip))
+    if len(fitted["categories_per_column"]):
+        sizes = fitted["categories_per_column"].tolist()
+        parts.append(tabular.OneHot(torch.split(fitted["categories"], sizes)))
+    return tabular.Tabular(parts, dim=count_slots(state))
+
+
+def count_slots(state: dict[str, np.ndarray]) -> int:
+    """Count the numbers of a vector: two a numeric column; a category's, "other" and missing."""
+    return (
+        2 * len(state["median"])
+        + len(state["categories"])
+        + 2 * len(state["categories_per_column"])
+    )
 
 
 ENCODER = Tabular

@@ -1,4 +1,4 @@
-"""Vectors that were computed elsewhere, such as openSMILE functionals."""
+"""Vectors, or sequences of them, that were computed elsewhere, such as openSMILE functionals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ _NO_VECTOR = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 class FeaturesOptions(base.Options):
-    """What a legal vector is."""
+    """What a legal cell is."""
 
-    dim: Annotated[int, Field(ge=1)]  # numbers in every cell
+    limits: ClassVar[frozenset[str]] = frozenset({"max_steps"})
+
+    dim: Annotated[int, Field(ge=1)]  # numbers in every vector
+    sequence: bool = False  # whether a cell holds a list of vectors, one after the other in time
+    max_steps: Annotated[int, Field(ge=1)] = 10_000  # vectors in a sequence
 
 
 class FeaturesAugment(base.Options):
@@ -32,13 +36,16 @@ class FeaturesAugment(base.Options):
 
 
 class Features(base.Modality[np.ndarray]):
-    """A list of numbers, or in a CSV its JSON text such as ``[0.5, 2]``; float32 (dim,)."""
+    """A list of numbers, or in a CSV its JSON text such as ``[0.5, 2]``; float32 (dim,).
+
+    With `options.sequence` a list of such lists; float32 (steps, dim).
+    """
 
     kind: ClassVar[str] = "features"
     version: ClassVar[int] = 1
     decoders: ClassVar[tuple[str, ...]] = ("numpy",)
     is_file: ClassVar[bool] = False
-    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"vectors": (1,)}
     options_model: ClassVar[type[base.Options]] = FeaturesOptions
     augment_model: ClassVar[type[base.Options]] = FeaturesAugment
 
@@ -48,33 +55,53 @@ class Features(base.Modality[np.ndarray]):
         Raises:
             BadSampleError: ``vector_unreadable``.
         """
+        return self._read(cell).tobytes()
+
+    def _read(self, cell: object) -> np.ndarray:
+        """Give float64 (dim,) or (steps, dim), of whatever length.
+
+        Raises:
+            BadSampleError: As `read`.
+        """
         try:
             raw = json.loads(cell) if isinstance(cell, str) else cell
+            if isinstance(raw, np.ndarray) and raw.dtype == object:  # of Parquet: rows are arrays
+                raw = [list(row) if isinstance(row, np.ndarray) else row for row in raw]
             vector = np.asarray(raw, dtype="<f8")
         except _NO_VECTOR:
             raise BadSampleError(
                 "vector_unreadable",
                 f"the cell must hold a list of numbers such as [0.5, 2], got {base.show_cell(cell)}",
             ) from None
-        if vector.ndim != 1:
+        if self.options.sequence and vector.ndim != 2:
             raise BadSampleError(
-                "vector_unreadable", f"the cell must hold a flat list, got {vector.ndim} dimensions"
+                "vector_unreadable",
+                "the cell must hold a list of equally long lists, as `options.sequence` says, got "
+                f"{vector.ndim} dimensions",
             )
-        return vector.tobytes()
+        if not self.options.sequence and vector.ndim != 1:
+            raise BadSampleError(
+                "vector_unreadable",
+                f"the cell must hold a flat list, got {vector.ndim} dimensions; for lists of vectors "
+                "set `options.sequence: true`",
+            )
+        return vector
 
     def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
-        """Measure `length`, `minimum` and `maximum`; see `Modality.probe`."""
+        """Measure `length` (of a sequence `steps`), `minimum` and `maximum`; see `Modality.probe`."""
         data = self.read(cell, folder)
         vector = self.decode(cell, folder)
         return {
             "content": base.digest_content(data),
-            "length": len(vector),
+            "steps" if self.options.sequence else "length": len(vector),
             "minimum": float(vector.min()),
             "maximum": float(vector.max()),
         }
 
     def probe_many(self, cells: Sequence[object], folder: Path) -> base.Probes:
         """Measure legal vectors as one matrix and judge the other cells one by one."""
+        if self.options.sequence:
+            return super().probe_many(cells, folder)
         places, matrix = self._read_legal(cells)
         legal = set(places)
         rest = [place for place in range(len(cells)) if place not in legal]
@@ -114,29 +141,41 @@ class Features(base.Modality[np.ndarray]):
         return [place for place, fine in zip(places, legal, strict=True) if fine], matrix[legal]
 
     def decode(self, cell: object, folder: Path) -> np.ndarray:
-        """Read the numbers as float32 (dim,).
+        """Read the numbers as float32 (dim,), or (steps, dim).
 
         Raises:
-            BadSampleError: ``vector_unreadable``, ``vector_length`` or ``vector_not_finite``.
+            BadSampleError: ``vector_unreadable``, ``vector_length``, ``vector_not_finite``,
+                ``sequence_empty`` or ``sequence_too_long``.
         """
-        vector = np.frombuffer(self.read(cell, folder), dtype="<f8")
-        if len(vector) != self.options.dim:
+        vector = self._read(cell)
+        if self.options.sequence and not 1 <= len(vector) <= self.options.max_steps:
+            raise BadSampleError(
+                "sequence_too_long" if len(vector) else "sequence_empty",
+                f"the sequence has {len(vector)} vectors, at least 1 and at most `options.max_steps` = "
+                f"{self.options.max_steps} are needed; leave the cell empty where there is nothing",
+            )
+        length = vector.shape[-1]
+        if length != self.options.dim:
             raise BadSampleError(
                 "vector_length",
-                f"the vector needs `options.dim` = {self.options.dim} numbers, got {len(vector)}; mend "
-                f"it, or set `options.dim: {len(vector)}` if most vectors have as many",
+                f"the vector needs `options.dim` = {self.options.dim} numbers, got {length}; mend "
+                f"it, or set `options.dim: {length}` if most vectors have as many",
             )
         legal = np.abs(vector) <= LARGEST  # false for NaN too
         if not legal.all():
             at = int(np.argmin(legal))
             raise BadSampleError(
                 "vector_not_finite",
-                f"number {at + 1} of {len(vector)} is {vector[at]}; all must be finite as 32-bit floats",
+                f"number {at + 1} of {vector.size} is {vector.flat[at]}; all must be finite as 32-bit "
+                "floats",
             )
         return vector.astype(np.float32)
 
     def describe(self, value: np.ndarray) -> base.Sketch:
-        """Write few numbers out, and draw many."""
+        """Write few numbers out, and draw many; of a sequence, each number over time."""
+        if self.options.sequence:
+            caption = f"{len(value)} vectors of {self.options.dim} numbers"
+            return base.Sketch(caption=caption, curves=value.T)
         if len(value) <= FEW_NUMBERS:
             return base.Sketch(text=base.write_values(value))
         return base.Sketch(caption=f"{len(value)} numbers", curves=value[None])
@@ -152,16 +191,27 @@ class Features(base.Modality[np.ndarray]):
         return np.asarray(value * factor, dtype=np.float32)
 
     def collate(self, values: Sequence[np.ndarray], inputs: Mapping[str, Any]) -> base.Arrays:
-        """Stack the vectors.
+        """Stack the vectors; a sequence as its mean, unless the encoder asks for `max_steps`.
 
         Returns:
-            ``vector``, float32 (batch, dim).
+            ``vector``, float32 (batch, dim); or ``vectors``, float32 (batch, steps, dim), padded with
+            zeros, and ``length``, int64 (batch,).
         """
-        return {"vector": np.stack(values).astype(np.float32)}
+        if "max_steps" not in inputs:
+            flat = (value.mean(axis=0) if value.ndim == 2 else value for value in values)
+            return {"vector": np.stack(list(flat)).astype(np.float32)}
+        cut = [np.atleast_2d(value)[: inputs["max_steps"]] for value in values]
+        length = np.array([len(value) for value in cut], dtype=np.int64)
+        # An exported graph would take a length of 1 for a constant.
+        vectors = np.zeros((len(cut), max(2, length.max()), self.options.dim), dtype=np.float32)
+        for row, value in zip(vectors, cut, strict=True):
+            row[: len(value)] = value
+        return {"vectors": vectors, "length": length}
 
     def placeholder(self, inputs: Mapping[str, Any]) -> np.ndarray:
-        """Give zeros."""
-        return np.zeros(self.options.dim, dtype=np.float32)
+        """Give zeros, of a sequence one step."""
+        shape = (1, self.options.dim) if self.options.sequence else (self.options.dim,)
+        return np.zeros(shape, dtype=np.float32)
 
 
 def _load(cell: object) -> object:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from mm_assets.contracts.errors import TrainingError
+from mm_assets.encoders.standardized import StandardizedOptions
 from mm_assets.modalities.tabular import MISSING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mm_assets.encoders.base import Encoder
     from mm_assets.encoders.event_counts import EventCountsOptions
     from mm_assets.encoders.hashed_ngrams import HashedNgramsOptions
-    from mm_assets.encoders.standardized import StandardizedOptions
+    from mm_assets.encoders.standardized_steps import StandardizedStepsOptions
     from mm_assets.encoders.tabular import TabularOptions
 
 State = dict[str, np.ndarray]
@@ -69,6 +70,24 @@ def fit_standardized(batches: Batches, options: StandardizedOptions) -> State:
         "mean": mean.astype(np.float32),
         "scale": np.where(constant, 1, scale).astype(np.float32),
     }
+
+
+def fit_standardized_steps(batches: Batches, options: StandardizedStepsOptions) -> State:
+    """Take mean and standard deviation of each number over all steps.
+
+    Args:
+        batches: ``vectors`` and ``length``, as `Features.collate` gives them.
+        options: Of the encoder.
+
+    Returns:
+        As `fit_standardized`.
+    """
+    steps = (
+        vectors[:length]
+        for batch in batches
+        for vectors, length in zip(batch["vectors"], batch["length"], strict=True)
+    )
+    return fit_standardized([{"vector": np.concatenate(list(steps))}], StandardizedOptions())
 
 
 def fit_tabular(batches: Batches, options: TabularOptions) -> State:
@@ -219,5 +238,7 @@ FITTERS: dict[str, Callable[[Batches, Any], State]] = {
     "event_counts": fit_event_counts,
     "hashed_ngrams": fit_hashed_ngrams,
     "standardized": fit_standardized,
+    "standardized_steps": fit_standardized_steps,
     "tabular": fit_tabular,
+    "tabular_mlp": fit_tabular,
 }

@@ -61,8 +61,9 @@ class OneHot(nn.Module):
 class Tabular(nn.Module):
     """The vectors of several parts beside each other; each part reads one array."""
 
-    def __init__(self, parts: Sequence[nn.Module]) -> None:
+    def __init__(self, parts: Sequence[nn.Module], *, dim: int) -> None:
         super().__init__()
+        self.dim = dim
         self.parts = nn.ModuleList(parts)
 
     def forward(self, first: Tensor, second: Tensor | None = None) -> Float[Tensor, "batch dim"]:

@@ -81,3 +81,58 @@ def test_no_noise_changes_nothing():
     modality, value = make(noise=0.0), np.float32([1, 2, 3])
     rendered = modality.render(value, modality.plan(np.random.default_rng(0)))
     np.testing.assert_array_equal(rendered, value)
+
+
+SEQUENCE = {"dim": 2, "sequence": True}
+
+
+def load(**options):
+    return load_modality("features", options, {}, where="modalities.x")
+
+
+def test_a_sequence_is_read_from_lists_json_and_parquet(tmp_path):
+    steps = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    modality = load(**SEQUENCE)
+    nested = np.array([np.array(step) for step in steps] + [None], dtype=object)[:3]
+    for cell in (steps, "[[1, 2], [3, 4], [5, 6]]", np.array(steps), nested):
+        np.testing.assert_array_equal(modality.decode(cell, tmp_path), np.float32(steps))
+        assert modality.read(cell, tmp_path) == modality.read(steps, tmp_path)
+    found = modality.probe_many([steps, "[[1, 2]]", "[1, 2]"], tmp_path)
+    assert list(found.measured["steps"]) == [3, 1]
+    assert list(found.errors) == [2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "reason", "detail"),
+    [
+        (
+            "[1, 2]",
+            {},
+            "vector_unreadable",
+            "equally long lists, as `options.sequence` says, got 1",
+        ),
+        ("[[1, 2], [3]]", {}, "vector_unreadable", "list of numbers"),
+        ("[[1, 2, 3]]", {}, "vector_length", r"`options.dim` = 2 numbers, got 3"),
+        ([[1.0, np.nan]], {}, "vector_not_finite", "number 2 of 2 is nan"),
+        (np.empty((0, 2)), {}, "sequence_empty", "has 0 vectors, at least 1"),
+        ([[1, 2]] * 3, {"max_steps": 2}, "sequence_too_long", "has 3 vectors, .* = 2 are needed"),
+    ],
+)
+def test_a_bad_sequence_has_a_reason(cell, options, reason, detail, tmp_path):
+    with pytest.raises(BadSampleError, match=detail) as caught:
+        load(**SEQUENCE, **options).decode(cell, tmp_path)
+    assert caught.value.reason == reason
+
+
+def test_lists_of_vectors_are_told_of_the_option(tmp_path):
+    with pytest.raises(BadSampleError, match=r"2 dimensions; .* set `options.sequence: true`"):
+        load(dim=2).decode([[1, 2]], tmp_path)
+
+
+def test_an_encoder_that_asks_for_steps_gets_them_padded_and_another_one_their_mean():
+    modality = load(**SEQUENCE)
+    values = [np.float32([[1, 2], [3, 4], [5, 6]]), np.float32([[7, 8]])]
+    steps = modality.collate(values, {"max_steps": 2})
+    np.testing.assert_array_equal(steps["vectors"], [[[1, 2], [3, 4]], [[7, 8], [0, 0]]])
+    np.testing.assert_array_equal(steps["length"], [2, 1])
+    np.testing.assert_array_equal(modality.collate(values, {})["vector"], [[3, 4], [7, 8]])
