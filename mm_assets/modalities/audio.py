@@ -1,10 +1,10 @@
-"""Recordings in any container and codec that FFmpeg decodes."""
+"""Recordings, and the sound of videos, in any codec that FFmpeg decodes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -13,29 +13,47 @@ import numpy as np
 from pydantic import Field
 
 from mm_assets.contracts.errors import BadSampleError
+from mm_assets.data.container import open_container
+from mm_assets.data.loudness import measure_loudness
 from mm_assets.data.media import read_media
 from mm_assets.modalities import base
 
 Positive = Annotated[float, Field(gt=0)]
 
+LEAST_RATE_HZ, MOST_RATE_HZ = 1_000, 384_000  # bats are recorded at the highest
+MOST_CHANNELS = 64
+FULL_SCALE = 1 - 2**-15  # the highest sample of 16 bits
+TRIM_BLOCK_S = 0.02  # silence is looked for in steps of this
+
 
 class AudioOptions(base.Options):
-    """What a legal recording is."""
+    """What a legal recording is, and how it is cleaned."""
 
     limits: ClassVar[frozenset[str]] = frozenset({"max_megabytes", "min_s", "max_s", "silence_db"})
 
     max_megabytes: Positive = 100.0
-    min_s: Annotated[float, Field(ge=0.01)] = 0.1
-    max_s: Positive = 60.0
+    min_s: Annotated[float, Field(ge=0.01)] = 0.1  # after silence is cut off
+    max_s: Positive = 60.0  # before
     silence_db: Annotated[float, Field(lt=0)] = -60.0  # peak below this, re full scale, is silence
+    channel: Annotated[int, Field(ge=0)] | None = None  # from 0; null: the mean of all
+    # Start and end this far below the loudest 20 ms are cut off; null: nothing is. -40 is usual.
+    trim_db: Annotated[float, Field(lt=0)] | None = None
+    # ITU-R BS.1770 loudness that all get, unless they would clip; null: as recorded. -23 is usual.
+    loudness_lufs: Annotated[float, Field(ge=-60, le=0)] | None = None
 
 
 class AudioAugment(base.Options):
-    """Strongest change of a copy; each is drawn uniformly up to it."""
+    """Strongest change of a copy; each is drawn uniformly up to it.
+
+    SpecAugment masks a spectrogram, which is the encoder's: `mel_cnn` and `mel_lstm` do it while
+    they are fitted.
+    """
 
     gain_db: Annotated[float, Field(ge=0, le=40)] = 2.0
     snr_db: float = 25.0  # of white noise: drawn between this, the strongest, and 20 dB above
     shift_s: Annotated[float, Field(ge=0)] = 0.05  # silence put before, or the start cut off
+    stretch: Annotated[float, Field(ge=0, le=0.25)] = 0.05  # of the tempo; the pitch stays
+    pitch_semitones: Annotated[float, Field(ge=0, le=6)] = 0.5  # the tempo stays
 
 
 @dataclass(frozen=True)
@@ -52,10 +70,10 @@ class Waveform:
 
 
 class Audio(base.Modality[Waveform]):
-    """A recording, its channels averaged; resampled when a batch is made."""
+    """A recording as one channel; resampled when a batch is made."""
 
     kind: ClassVar[str] = "audio"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decoders: ClassVar[tuple[str, ...]] = ("av",)
     is_file: ClassVar[bool] = True
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"samples": (1,)}
@@ -67,7 +85,7 @@ class Audio(base.Modality[Waveform]):
         return read_media(cell, folder, max_megabytes=self.options.max_megabytes)
 
     def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
-        """Measure `duration_s`, `rate_hz`, `peak` and `bytes`; see `Modality.probe`."""
+        """Measure `duration_s`, `rate_hz`, `peak`, `clipped_share` and `bytes`; see `Modality.probe`."""
         data = self.read(cell, folder)
         wave = self._decode(data)
         return {
@@ -75,6 +93,7 @@ class Audio(base.Modality[Waveform]):
             "duration_s": len(wave.samples) / wave.rate_hz,
             "rate_hz": wave.rate_hz,
             "peak": float(np.abs(wave.samples).max()),
+            "clipped_share": float(np.mean(np.abs(wave.samples) >= FULL_SCALE)),
             "bytes": len(data),
         }
 
@@ -82,38 +101,48 @@ class Audio(base.Modality[Waveform]):
         """Read the recording at its own rate.
 
         Raises:
-            BadSampleError: As `read_media`, or ``audio_unreadable``, ``audio_not_finite``,
-                ``audio_too_short``, ``audio_too_long`` or ``audio_silent``.
+            BadSampleError: As `read_media`, or ``audio_unreadable``, ``audio_rate``,
+                ``audio_channels``, ``audio_not_finite``, ``audio_too_short``, ``audio_too_long``
+                or ``audio_silent``.
         """
         return self._decode(self.read(cell, folder))
 
     def _decode(self, data: bytes) -> Waveform:
-        """Decode bytes, no further than the longest legal recording.
+        """Decode bytes, no further than the longest legal recording, and clean them.
 
         Raises:
             BadSampleError: As `decode`.
         """
-        try:
-            samples, rate_hz = _decode_mono(data, max_s=self.options.max_s)
-        except (av.FFmpegError, ValueError, IndexError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise BadSampleError("audio_unreadable", f"FFmpeg cannot decode it: {why}") from None
-        duration_s = len(samples) / rate_hz
-        if duration_s < self.options.min_s:
+        least_s, most_s = self.options.min_s, self.options.max_s
+        samples, rate_hz = _decode_channel(data, self.options.channel, max_s=most_s)
+        if len(samples) > most_s * rate_hz:
             raise BadSampleError(
-                "audio_too_short", f"it lasts {duration_s:.3f} s, {self.options.min_s:g} s is least"
-            )
-        if duration_s > self.options.max_s:
-            raise BadSampleError(
-                "audio_too_long", f"it lasts longer than the limit of {self.options.max_s:g} s"
+                "audio_too_long", f"it lasts longer than the limit of {most_s:g} s"
             )
         if not np.isfinite(samples).all():
             raise BadSampleError("audio_not_finite", "some samples are not finite numbers")
+        duration_s = len(samples) / rate_hz
+        if duration_s < least_s:
+            raise BadSampleError(
+                "audio_too_short", f"it lasts {duration_s:.3f} s, {least_s:g} s is least"
+            )
         if np.abs(samples).max() < 10 ** (self.options.silence_db / 20):
             raise BadSampleError(
                 "audio_silent", f"its peak is below {self.options.silence_db:g} dB of full scale"
             )
-        return Waveform(np.clip(samples, -1, 1), rate_hz)
+        wave = Waveform(np.clip(samples, -1, 1), rate_hz)
+        if self.options.trim_db is not None:
+            wave = trim_silence(wave, self.options.trim_db)
+            duration_s = len(wave.samples) / rate_hz
+            if duration_s < least_s:
+                raise BadSampleError(
+                    "audio_too_short",
+                    f"without the silence around it, it lasts {duration_s:.3f} s, {least_s:g} s is "
+                    "least",
+                )
+        if self.options.loudness_lufs is not None:
+            wave = set_loudness(wave, self.options.loudness_lufs)
+        return wave
 
     def describe(self, value: Waveform) -> base.Sketch:
         """Show the waveform."""
@@ -124,18 +153,21 @@ class Audio(base.Modality[Waveform]):
         )
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Draw gain, noise, shift and the noise's seed; see `Modality.plan`."""
+        """Draw gain, noise, shift, tempo, pitch and the noise's seed; see `Modality.plan`."""
         most = self.augmentation
         return {
             "gain_db": round(rng.uniform(-1, 1) * most.gain_db, 3),
             "snr_db": round(most.snr_db + 20 * rng.random(), 2),
             "shift_s": round(rng.uniform(-1, 1) * most.shift_s, 4),
+            "tempo": round((1 + most.stretch) ** rng.uniform(-1, 1), 4),
+            "pitch_semitones": round(rng.uniform(-1, 1) * most.pitch_semitones, 3),
             "seed": int(rng.integers(2**32)),
         }
 
     def render(self, value: Waveform, plan: Mapping[str, Any]) -> Waveform:
-        """Shift, change the gain and add white noise at the planned ratio of powers."""
-        samples, shift = value.samples, round(plan["shift_s"] * value.rate_hz)
+        """Change tempo and pitch, shift, change the gain and add white noise at the planned SNR."""
+        wave = change_tempo_and_pitch(value, plan["tempo"], plan["pitch_semitones"])
+        samples, shift = wave.samples, round(plan["shift_s"] * value.rate_hz)
         if shift >= 0:
             samples = np.concatenate([np.zeros(shift, dtype=np.float32), samples])
         elif -shift < len(samples):
@@ -147,14 +179,14 @@ class Audio(base.Modality[Waveform]):
         return Waveform(np.clip(samples + noise, -1, 1).astype(np.float32), value.rate_hz)
 
     def collate(self, values: Sequence[Waveform], inputs: Mapping[str, Any]) -> base.Arrays:
-        """Resample to the encoder's `rate_hz`, cut at its `max_s`, pad with zeros.
+        """Cut at the encoder's `max_s`, resample to its `rate_hz`, pad with zeros.
 
         Returns:
             ``samples``, float32 (batch, time), and ``length`` in samples, int64 (batch,).
         """
-        rate_hz = inputs["rate_hz"]
-        most = round(inputs["max_s"] * rate_hz)
-        waves = [resample(wave, rate_hz).samples[:most] for wave in values]
+        rate_hz, max_s = inputs["rate_hz"], inputs["max_s"]
+        most = round(max_s * rate_hz)
+        waves = [resample(cut(wave, max_s), rate_hz).samples[:most] for wave in values]
         length = np.array([len(wave) for wave in waves], dtype=np.int64)
         samples = np.zeros((len(waves), length.max()), dtype=np.float32)
         for row, wave in zip(samples, waves, strict=True):
@@ -167,32 +199,99 @@ class Audio(base.Modality[Waveform]):
         return Waveform(np.zeros(round(self.options.min_s * rate_hz), np.float32), rate_hz)
 
 
+def cut(wave: Waveform, max_s: float) -> Waveform:
+    """Keep the start."""
+    return Waveform(wave.samples[: round(max_s * wave.rate_hz)], wave.rate_hz)
+
+
 def resample(wave: Waveform, rate_hz: int) -> Waveform:
     """Change the rate with FFmpeg's resampler, which filters what the new rate cannot hold."""
     if wave.rate_hz == rate_hz:
         return wave
-    frame = av.AudioFrame.from_ndarray(wave.samples[None], format="fltp", layout="mono")
-    frame.sample_rate = wave.rate_hz
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate_hz)
-    parts = [*resampler.resample(frame), *resampler.resample(None)]
+    parts = [*resampler.resample(_make_frame(wave)), *resampler.resample(None)]
     samples = np.concatenate([part.to_ndarray()[0] for part in parts])
     return Waveform(np.clip(samples, -1, 1), rate_hz)
 
 
-def _decode_mono(data: bytes, *, max_s: float) -> tuple[np.ndarray, int]:
-    """Decode the first audio stream and average its channels, stopping soon after `max_s`.
+def trim_silence(wave: Waveform, trim_db: float) -> Waveform:
+    """Cut off start and end, as far as every block of 20 ms is that much below the loudest."""
+    block = max(round(TRIM_BLOCK_S * wave.rate_hz), 1)
+    starts = np.arange(0, len(wave.samples), block)
+    sizes = np.diff(np.append(starts, len(wave.samples)))
+    power = np.add.reduceat(wave.samples.astype(np.float64) ** 2, starts) / sizes
+    (loud,) = np.nonzero(power >= power.max() * 10 ** (trim_db / 10))
+    return Waveform(wave.samples[loud[0] * block : (loud[-1] + 1) * block], wave.rate_hz)
+
+
+def set_loudness(wave: Waveform, loudness_lufs: float) -> Waveform:
+    """Scale to a loudness, or as near to it as the highest sample may go; silence stays as it is."""
+    found_lufs = measure_loudness(wave.samples, wave.rate_hz)
+    if np.isneginf(found_lufs):
+        return wave
+    gain = min(10 ** ((loudness_lufs - found_lufs) / 20), 1 / np.abs(wave.samples).max())
+    return Waveform(np.clip(wave.samples * np.float32(gain), -1, 1), wave.rate_hz)
+
+
+def change_tempo_and_pitch(wave: Waveform, tempo: float, pitch_semitones: float) -> Waveform:
+    """Play faster without raising the pitch, and raise the pitch without playing faster.
+
+    Raising the rate raises both; FFmpeg's `atempo`, which overlaps and adds, mends the tempo.
+
+    Args:
+        wave: Of any length.
+        tempo: How many times as fast.
+        pitch_semitones: Twelve are an octave.
+    """
+    if tempo == 1 and pitch_semitones == 0:
+        return wave
+    raised_hz = round(wave.rate_hz * 2 ** (pitch_semitones / 12))
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_abuffer(
+            sample_rate=wave.rate_hz,
+            format="fltp",
+            layout="mono",
+            time_base=Fraction(1, wave.rate_hz),
+        ),
+        graph.add("asetrate", str(raised_hz)),
+        graph.add("aresample", str(wave.rate_hz)),
+        graph.add("atempo", f"{tempo * wave.rate_hz / raised_hz:.9f}"),
+        graph.add("abuffersink"),
+    ).configure()
+    graph.push(_make_frame(wave))
+    graph.push(None)
+    parts: list[np.ndarray] = []
+    while True:
+        try:
+            parts.append(graph.pull().to_ndarray()[0])
+        except (av.BlockingIOError, av.EOFError):
+            break
+    return Waveform(np.concatenate(parts) if parts else wave.samples, wave.rate_hz)
+
+
+def _make_frame(wave: Waveform) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(wave.samples[None], format="fltp", layout="mono")
+    frame.sample_rate = wave.rate_hz
+    return frame
+
+
+def _decode_channel(data: bytes, channel: int | None, *, max_s: float) -> tuple[np.ndarray, int]:
+    """Decode one channel of the first audio stream, or their mean, stopping soon after `max_s`.
 
     Raises:
-        BadSampleError: ``audio_unreadable``: no sound in the file.
+        BadSampleError: ``audio_unreadable``, ``audio_rate`` or ``audio_channels``.
     """
-    with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+    with open_container(data, reason="audio_unreadable") as container:
         if not container.streams.audio:
             raise BadSampleError("audio_unreadable", "the file has no audio stream")
+        if container.streams.audio[0].codec_context is None:
+            raise BadSampleError("audio_unreadable", "FFmpeg has no decoder for its sound")
         blocks: list[np.ndarray] = []
         rate_hz, count = 0, 0
-        for block, rate_hz in _decode_blocks(container):
-            blocks.append(block.mean(axis=0, dtype=np.float32))
-            count += len(blocks[-1])
+        for block, rate_hz in _decode_blocks(container, channel):
+            blocks.append(block)
+            count += len(block)
             if count > max_s * rate_hz:
                 break
     if not count:
@@ -200,15 +299,45 @@ def _decode_mono(data: bytes, *, max_s: float) -> tuple[np.ndarray, int]:
     return np.concatenate(blocks), rate_hz
 
 
-def _decode_blocks(container: av.container.InputContainer) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield float32 (channel, time) blocks in [-1, 1] with their rate, which stays the first's."""
+def _decode_blocks(
+    container: av.container.InputContainer, channel: int | None
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield float32 (time,) blocks in [-1, 1] with their rate; rate and layout stay the first's.
+
+    Raises:
+        BadSampleError: ``audio_rate`` or ``audio_channels``.
+    """
     resampler = None
     for frame in container.decode(audio=0):
         rate_hz = frame.sample_rate
         if resampler is None:
+            _check_frame(rate_hz, frame.layout.nb_channels, channel)
             resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate_hz)
         for part in resampler.resample(frame):
-            yield part.to_ndarray(), part.sample_rate
+            channels = part.to_ndarray()
+            mono = channels.mean(axis=0, dtype=np.float32) if channel is None else channels[channel]
+            yield mono, part.sample_rate
+
+
+def _check_frame(rate_hz: int, channels: int, channel: int | None) -> None:
+    """Refuse what no recording has.
+
+    Raises:
+        BadSampleError: ``audio_rate`` or ``audio_channels``.
+    """
+    if not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
+        raise BadSampleError(
+            "audio_rate",
+            f"it has {rate_hz} samples a second, legal are {LEAST_RATE_HZ} to {MOST_RATE_HZ}",
+        )
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise BadSampleError(
+            "audio_channels", f"it has {channels} channels, legal are 1 to {MOST_CHANNELS}"
+        )
+    if channel is not None and channel >= channels:
+        raise BadSampleError(
+            "audio_channels", f"it has {channels} channels, of which `channel: {channel}` is none"
+        )
 
 
 MODALITY = Audio

@@ -1,6 +1,9 @@
 import contextlib
 import io
 import json
+import pickle
+import struct
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -9,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_assets.contracts.errors import BadSampleError
-from mm_assets.modalities.audio import Waveform, resample
+from mm_assets.modalities.audio import (
+    Waveform,
+    change_tempo_and_pitch,
+    resample,
+    set_loudness,
+    trim_silence,
+)
 from mm_assets.modalities.base import load_modality
 
 
@@ -106,9 +115,16 @@ def test_what_is_no_sound_is_unreadable(tmp_path):
 
     buffer = io.BytesIO()
     Image.new("RGB", (9, 9)).save(buffer, "PNG")
+    film = io.BytesIO()
+    with av.open(film, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+        container.mux([*stream.encode(picture), *stream.encode(None)])
     for data, detail in [
         (b"no sound" * 20, "Invalid data"),
-        (buffer.getvalue(), "no audio stream"),
+        (buffer.getvalue(), "files may be aac, aiff"),
+        (film.getvalue(), "no audio stream"),
     ]:
         (tmp_path / "x.wav").write_bytes(data)
         with pytest.raises(BadSampleError, match=detail) as caught:
@@ -149,9 +165,12 @@ def test_a_batch_is_cut_and_padded():
     assert (arrays["samples"].dtype, arrays["length"].dtype) == (np.float32, np.int64)
 
 
+STILL = {"gain_db": 0.0, "snr_db": 300.0, "shift_s": 0.0, "tempo": 1.0, "pitch_semitones": 0.0}
+
+
 def test_gain_noise_and_shift_have_the_planned_strength():
     wave = Waveform(tone(duration_s=4.0, amplitude=0.2), 16_000)
-    plan = {"gain_db": 6.0, "snr_db": 20.0, "shift_s": 0.1, "seed": 5}
+    plan = STILL | {"gain_db": 6.0, "snr_db": 20.0, "shift_s": 0.1, "seed": 5}
     rendered = make().render(wave, plan).samples
     assert len(rendered) == len(wave.samples) + 1600
     clean = np.concatenate([np.zeros(1600), wave.samples]) * 10 ** (6 / 20)
@@ -162,7 +181,7 @@ def test_gain_noise_and_shift_have_the_planned_strength():
 
 def test_a_negative_shift_cuts_the_start():
     wave = Waveform(tone(), 16_000)
-    plan = {"gain_db": 0.0, "snr_db": 300.0, "shift_s": -0.25, "seed": 0}
+    plan = STILL | {"shift_s": -0.25, "seed": 0}
     np.testing.assert_allclose(make().render(wave, plan).samples, wave.samples[4000:], atol=1e-6)
 
 
@@ -174,5 +193,169 @@ def test_a_rendering_is_the_same_each_time_and_within_its_limits(seed):
     np.testing.assert_array_equal(once.samples, modality.render(wave, plan).samples)
     assert abs(plan["gain_db"]) <= 2
     assert 25 <= plan["snr_db"] <= 45
+    assert 1 / 1.0501 <= plan["tempo"] <= 1.0501
+    assert abs(plan["pitch_semitones"]) <= 0.5
     assert np.abs(once.samples).max() <= 1
     assert once.samples.dtype == np.float32
+
+
+@pytest.mark.parametrize("duration_s", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize(
+    ("tempo", "semitones"), [(1.25, 0.0), (0.8, 0.0), (1.0, 3.0), (1.0, -6.0), (1.25, -6.0)]
+)
+def test_tempo_and_pitch_change_by_what_was_asked_and_alone(duration_s, tempo, semitones):
+    wave = Waveform(tone(440, duration_s), 16_000)
+    changed = change_tempo_and_pitch(wave, tempo, semitones).samples
+    # Overlapped blocks of 40 ms leave the end open.
+    assert len(changed) / 16_000 == pytest.approx(duration_s / tempo, abs=0.02)
+    octave = 2 ** (semitones / 12)
+    assert find_frequency(changed, 16_000) == pytest.approx(440 * octave, rel=0.005)
+    assert np.sqrt(np.mean(changed**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.06)
+    again = change_tempo_and_pitch(wave, tempo, semitones).samples
+    np.testing.assert_array_equal(changed, again)
+
+
+def test_a_plan_of_no_change_changes_nothing():
+    wave = Waveform(tone(), 16_000)
+    rendered = make().render(wave, STILL | {"seed": 0}).samples
+    np.testing.assert_allclose(rendered, wave.samples, atol=1e-6)
+
+
+def measure_with_ffmpeg(samples, rate_hz):
+    """Measure integrated loudness with FFmpeg's own meter."""
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(
+        sample_rate=rate_hz, format="fltp", layout="mono", time_base=Fraction(1, rate_hz)
+    )
+    graph.link_nodes(source, graph.add("ebur128", "metadata=1"), graph.add("abuffersink"))
+    graph.configure()
+    frame = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
+    frame.sample_rate, frame.pts = rate_hz, 0
+    graph.push(frame)
+    graph.push(None)
+    found = None
+    with contextlib.suppress(av.EOFError, av.BlockingIOError):
+        while True:
+            found = graph.pull().metadata["lavfi.r128.I"]
+    return float(found)
+
+
+@pytest.mark.parametrize("lufs", [-30.0, -23.0])
+def test_loudness_is_what_ffmpeg_measures(tmp_path, lufs):
+    rng = np.random.default_rng(0)
+    steps = np.repeat(rng.random(16), 24_000)  # half a second each, some below the relative gate
+    samples = (0.1 * steps * rng.standard_normal(len(steps))).astype(np.float32)
+    encode(samples[None], tmp_path / "x.wav", rate_hz=48_000)
+    heard = make(loudness_lufs=lufs).decode("x.wav", tmp_path).samples
+    assert measure_with_ffmpeg(heard, 48_000) == pytest.approx(lufs, abs=0.1)
+
+
+def test_loudness_stops_where_it_would_clip():
+    peaky = np.zeros(48_000, np.float32)
+    peaky[::4800] = 0.5
+    loud = set_loudness(Waveform(peaky, 48_000), -5.0)
+    assert np.abs(loud.samples).max() == pytest.approx(1)
+    silent = Waveform(np.zeros(48_000, np.float32), 48_000)
+    assert set_loudness(silent, -23.0) is silent
+
+
+def test_silence_is_cut_off_at_both_ends_but_not_inside(tmp_path):
+    quiet, loud = 1e-4 * tone(200, 0.5), tone(440, 0.3)
+    parts = np.concatenate([quiet, loud, quiet, loud, quiet])
+    trimmed = trim_silence(Waveform(parts, 16_000), -40.0).samples
+    np.testing.assert_array_equal(trimmed, np.concatenate([loud, quiet, loud]))
+    untouched = trim_silence(Waveform(parts, 16_000), -100.0).samples
+    np.testing.assert_array_equal(untouched, parts)
+    encode(np.concatenate([quiet, loud[:800], quiet])[None], tmp_path / "x.wav")
+    with pytest.raises(
+        BadSampleError, match=r"without the silence around it, it lasts 0\.\d+ s, 0.1"
+    ):
+        make(trim_db=-40.0).decode("x.wav", tmp_path)
+
+
+def test_a_channel_can_be_chosen(tmp_path):
+    encode(np.stack([tone(440), tone(880)]), tmp_path / "x.wav")
+    heard = make(channel=1).decode("x.wav", tmp_path).samples
+    np.testing.assert_array_equal(heard, tone(880))
+    with pytest.raises(BadSampleError, match=r"it has 2 channels, of which `channel: 2` is none"):
+        make(channel=2).decode("x.wav", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("codec", "step"),
+    [("pcm_u8", 2**-7), ("pcm_s16le", 2**-15), ("pcm_s24le", 2**-23), ("pcm_s32le", 2**-23)],
+)
+def test_whole_numbers_of_any_width_come_back_within_a_step(tmp_path, codec, step):
+    encode(tone()[None], tmp_path / "x.wav", codec)
+    samples = make().decode("x.wav", tmp_path).samples
+    np.testing.assert_allclose(samples, tone(), atol=step)
+
+
+def write_header(path, rate_hz, channels, frames=16_000):
+    """Write 16-bit silence whose header says what it likes."""
+    data = bytes(2 * channels * frames)
+    chunk = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * channels * 2, channels * 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + chunk + b"data" + struct.pack("<I", len(data))
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body) + len(data)) + body + data)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "reason", "detail"),
+    [
+        (1, 1, "audio_rate", r"1 samples a second, legal are 1000 to 384000"),
+        (10_000_000, 1, "audio_rate", r"10000000 samples a second"),
+        (16_000, 65, "audio_channels", r"it has 65 channels, legal are 1 to 64"),
+        (0, 1, "audio_unreadable", r"FFmpeg cannot decode it"),
+        (16_000, 0, "audio_unreadable", r"FFmpeg cannot decode it"),
+    ],
+)
+def test_an_absurd_header_has_its_reason(tmp_path, rate_hz, channels, reason, detail):
+    write_header(tmp_path / "x.wav", rate_hz, channels)
+    with pytest.raises(BadSampleError, match=detail) as caught:
+        make().decode("x.wav", tmp_path)
+    assert caught.value.reason == reason
+
+
+def test_decoding_stops_soon_after_the_limit(tmp_path):
+    """Ten minutes of a tone in a FLAC file of some kilobytes: no more than the limit is decoded."""
+    import tracemalloc
+
+    encode(np.tile(tone(400, 1.0, 8000), 600)[None], tmp_path / "x.flac", "flac", 8000)
+    tracemalloc.start()
+    with pytest.raises(BadSampleError, match="longer than the limit of 1 s"):
+        make(max_s=1.0).decode("x.flac", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = (tmp_path / "x.flac").stat().st_size
+    assert peak < 3 * size + 1_000_000 < 600 * 8000 * 4
+
+
+def test_the_sound_of_a_video_is_heard(tmp_path):
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=25)
+        pictures.width = pictures.height = 64
+        sound = container.add_stream("aac", rate=16_000, layout="mono")
+        for at in range(25):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 * at, np.uint8), "rgb24")
+            container.mux(pictures.encode(picture))
+        container.mux(pictures.encode(None))
+        frame = av.AudioFrame.from_ndarray(tone()[None], "fltp", "mono")
+        frame.sample_rate = 16_000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    wave = make().decode("x.mp4", tmp_path)
+    assert len(wave.samples) / wave.rate_hz == pytest.approx(1, abs=0.2)
+    assert find_frequency(wave.samples, wave.rate_hz) == pytest.approx(440, abs=2)
+
+
+def test_what_changes_values_is_in_the_key_and_what_limits_them_is_not():
+    def key(**options):
+        return make(**options).preprocessing()
+
+    assert key() == key(max_s=5.0) == key(min_s=0.2, silence_db=-50.0, max_megabytes=1.0)
+    changed = [{"channel": 0}, {"trim_db": -40.0}, {"loudness_lufs": -23.0}]
+    assert all(key(**options) != key() for options in changed)
+
+
+def test_a_kind_can_be_sent_to_another_process():
+    assert pickle.dumps(make(trim_db=-40.0))
