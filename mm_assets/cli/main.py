@@ -12,6 +12,7 @@ import click
 
 from mm_assets.cli.check import check
 from mm_assets.cli.data import import_, init, use
+from mm_assets.cli.encoders import encoders
 from mm_assets.cli.model import predict, weights
 from mm_assets.cli.pipeline import stage, summary, upgrade
 from mm_assets.cli.quarantine import quarantine
@@ -38,7 +39,19 @@ def mm() -> None:
     """Multimodal models as a pipeline: raw data to validated, fused, proven and exported."""
 
 
-for command in (init, import_, use, check, quarantine, upgrade, stage, summary, predict, weights):
+for command in (
+    init,
+    import_,
+    use,
+    check,
+    quarantine,
+    upgrade,
+    stage,
+    summary,
+    predict,
+    encoders,
+    weights,
+):
     mm.add_command(command)
 
 
