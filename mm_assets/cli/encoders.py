@@ -34,13 +34,8 @@ def encoders(name: str | None) -> None:
     if name in names and name not in list_kinds():
         _describe(find_encoder(name))
         return
-    if name is not None and name not in list_kinds():
-        raise ConfigError(
-            f"{name!r} is neither a kind of input ({', '.join(list_kinds())}) nor an encoder "
-            f"({', '.join(names)})"
-        )
     found = [find_encoder(one) for one in names]
-    for kind in list_kinds() if name is None else [name]:
+    for kind in list_kinds() if name is None else [_require_kind(name)]:
         click.secho(kind, bold=True)
         for encoder in found:
             if encoder.kind == kind:
@@ -48,6 +43,23 @@ def encoders(name: str | None) -> None:
     if name in names:  # `tabular` is a kind and an encoder of it
         click.echo()
         _describe(find_encoder(name))
+
+
+def _require_kind(name: str) -> str:
+    """Give a kind's name.
+
+    Raises:
+        ConfigError: It is none, nor an encoder's.
+    """
+    from mm_assets.encoders.base import list_encoders
+    from mm_assets.modalities.base import list_kinds
+
+    if name not in list_kinds():
+        raise ConfigError(
+            f"{name!r} is neither a kind of input ({', '.join(list_kinds())}) nor an encoder "
+            f"({', '.join(list_encoders())})"
+        )
+    return name
 
 
 def _summarize(encoder: type[Encoder]) -> str:
