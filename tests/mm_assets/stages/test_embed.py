@@ -16,7 +16,9 @@ from mm_assets.stages.project import build_project
 pytestmark = pytest.mark.slow  # each runs the stage
 
 RNG = np.random.default_rng(0)
-PLAN = {"gain_db": -3.0, "snr_db": 30.0, "shift_s": 0.0, "seed": 1}
+PLAN = {"gain_db": -3.0, "snr_db": 30.0, "shift_s": 0.0, "tempo": 1.0, "pitch_semitones": 0.0} | {
+    "seed": 1
+}
 
 
 def write_tone(path, pitch_hz, duration_s=0.3):
