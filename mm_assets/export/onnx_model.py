@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mm_assets.contracts.errors import ExportError
 from mm_assets.modalities.base import Arrays
+from mm_assets.training.steps import Steps
 
 if TYPE_CHECKING:
     import onnx
@@ -57,10 +58,10 @@ class EndToEndModel(nn.Module):
         """
         *arrays, presence = inputs
         remaining = iter(arrays)
-        vectors = {
-            key: encoder(*(next(remaining) for _ in self.arrays[key]))
-            for key, encoder in zip(self.keys, self.encoders, strict=True)
-        }
+        vectors = {}
+        for key, encoder in zip(self.keys, self.encoders, strict=True):
+            found = encoder(*(next(remaining) for _ in self.arrays[key]))
+            vectors[key] = Steps(*found) if isinstance(found, tuple) else found
         return tuple(self.fusion.probabilities(vectors, presence).values())
 
 

@@ -48,6 +48,35 @@ class Fusion(nn.Module, ABC):
         return torch.where(presence[..., None], vectors, self.absent)
 
 
+class AttendSteps(nn.Module):
+    """Turns each row's sequence of vectors into one: their mean, weighted by learned attention.
+
+    Args:
+        dim: Width of each step.
+
+    Source:
+        Yang et al. 2016, Hierarchical Attention Networks, https://aclanthology.org/N16-1174,
+        equations 5-7.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, dim)
+        self.score = nn.Linear(dim, 1, bias=False)
+
+    def forward(
+        self, steps: Float[Tensor, "batch steps dim"], there: Bool[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Compute ``sum_t softmax_t(u tanh(W h_t + b)) h_t`` over the steps that are there.
+
+        A row without any gives something finite, to be selected out by the presence mask.
+        """
+        scores = self.score(torch.tanh(self.hidden(steps)))[:, :, 0]  # (batch, steps)
+        # -inf in a whole row would make its softmax, and then every gradient, NaN.
+        weights = torch.softmax(scores.masked_fill(~there, torch.finfo(scores.dtype).min), dim=1)
+        return (weights[:, None, :] @ steps)[:, 0]
+
+
 def build_fusion(config: FusionConfig, *, modalities: int) -> Fusion:
     """Build the fusion that `fusion.name` names; `load_project` has checked that it exists."""
     found: type[Fusion] = importlib.import_module(f"mm_assets.fusion.{config.name}").FUSION

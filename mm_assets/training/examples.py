@@ -13,6 +13,7 @@ from torch import Tensor
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.data.vectors import Embeddings, align_vectors
 from mm_assets.targets.base import Target
+from mm_assets.training.steps import Steps
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Examples:
     """Rows in memory.
 
     Attributes:
-        vectors: float32 (row, dim) by modality; rows without the modality may hold anything.
+        vectors: float32 (row, dim), or `Steps`, by modality; rows without the modality may hold anything.
         presence: bool (row, modality), in the order of `vectors`.
         labels: (row, ...) by target, as `Target.encode` gives them.
     """
 
-    vectors: dict[str, Tensor]
+    vectors: dict[str, Tensor | Steps]
     presence: Bool[Tensor, "row modality"]
     labels: dict[str, Tensor]
 

@@ -16,6 +16,7 @@ from mm_assets.data.progress import show_progress
 from mm_assets.training.calibration import fit_temperature
 from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel, Logits
+from mm_assets.training.steps import Steps
 
 TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # the first of equal ones is taken
 SCORED_ROWS = 8192  # rows per batch where no gradient is needed
@@ -280,7 +281,9 @@ def _explain_divergence(rows: Examples, loss: float, epoch: int, number: int) ->
     """
     where = f"training stopped at epoch {epoch}, batch {number}: the loss is {loss}"
     for index, (name, matrix) in enumerate(rows.vectors.items()):
-        bad = ~torch.isfinite(matrix[rows.presence[:, index]]).all(dim=1)
+        present = matrix[rows.presence[:, index]]
+        flat = present.flat() if isinstance(present, Steps) else present
+        bad = ~torch.isfinite(flat).all(dim=1)
         if bad.any():
             return (
                 f"{where}, because {int(bad.sum())} of the {name!r} vectors are not finite; run "

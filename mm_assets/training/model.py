@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from mm_assets.contracts.config import FusionConfig
 from mm_assets.contracts.errors import StageError
 from mm_assets.data.atomic import write_json
-from mm_assets.fusion.base import build_fusion
+from mm_assets.fusion.base import AttendSteps, build_fusion
 from mm_assets.targets.base import Target, find_target
+from mm_assets.training.steps import Steps
 
 MODEL_VERSION = 1
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-Vectors = Mapping[str, Float[Tensor, "batch _"]]
+Vectors = Mapping[str, Float[Tensor, "batch _"] | Steps]
 Logits = dict[str, Float[Tensor, "batch _"]]
 
 
@@ -61,22 +62,44 @@ class Standardize(nn.Module):
 
 
 class Member(nn.Module):
-    """One network of the ensemble: a projection per modality, the fusion, a head per target."""
+    """One network of the ensemble: a projection per modality, the fusion, a head per target.
 
-    def __init__(self, dims: list[int], targets: list[Target], config: FusionConfig) -> None:
+    Args:
+        dims: Width of each modality's vectors.
+        sequences: Which modalities come as sequences, whose steps are attended.
+        targets: What is predicted.
+        config: The `fusion` section of `params.yaml`.
+    """
+
+    def __init__(
+        self,
+        dims: list[int],
+        sequences: list[bool],
+        targets: list[Target],
+        config: FusionConfig,
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
         self.projections = nn.ModuleList(nn.Linear(dim, config.dim) for dim in dims)
+        self.attention = nn.ModuleList(
+            AttendSteps(config.dim) if sequence else nn.Identity() for sequence in sequences
+        )
         self.fusion = build_fusion(config, modalities=len(dims))
         self.heads = nn.ModuleList(target.head(config.dim) for target in targets)
 
     def forward(
-        self, vectors: list[Float[Tensor, "batch _"]], presence: Bool[Tensor, "batch modality"]
+        self,
+        vectors: list[Float[Tensor, "batch _"] | Steps],
+        presence: Bool[Tensor, "batch modality"],
     ) -> list[Float[Tensor, "batch _"]]:
         """Give each target's logits from standardised vectors."""
         projected = [
-            projection(self.dropout(matrix))
-            for projection, matrix in zip(self.projections, vectors, strict=True)
+            attention(projection(self.dropout(given.values)), given.there)
+            if isinstance(given, Steps)
+            else projection(self.dropout(given))
+            for projection, attention, given in zip(
+                self.projections, self.attention, vectors, strict=True
+            )
         ]
         fused = self.dropout(self.fusion(torch.stack(projected, dim=1), presence))
         return [head(fused) for head in self.heads]
@@ -89,8 +112,8 @@ class FusionModel(nn.Module):
     them by one temperature per target, where its kind is calibrated.
 
     Args:
-        encoders: Each modality's encoder as in `encoder.json`, `dim` among it; their order is the
-            order of `presence`.
+        encoders: Each modality's encoder as in `encoder.json`, `dim` and `sequence` among it; their
+            order is the order of `presence`.
         targets: By name.
         config: The `fusion` section of `params.yaml`.
         members: How many networks.
@@ -119,8 +142,9 @@ class FusionModel(nn.Module):
         self.config = config
         dims = [int(encoder["dim"]) for encoder in encoders.values()]
         self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
+        sequences = [bool(encoder.get("sequence")) for encoder in encoders.values()]
         self.members = nn.ModuleList(
-            Member(dims, list(targets.values()), config) for _ in range(members)
+            Member(dims, sequences, list(targets.values()), config) for _ in range(members)
         )
         self.register_buffer("trust", torch.ones(len(dims)))
         self.register_buffer("temperature", torch.ones(len(targets)))
@@ -143,28 +167,41 @@ class FusionModel(nn.Module):
                     f"modality {name!r} needs at least 1 training row that has it, got 0; add such "
                     "rows or take the modality out of params.yaml"
                 )
-            self.standardize[index] = Standardize.fit(present)
+            self.standardize[index] = Standardize.fit(
+                present.flat() if isinstance(present, Steps) else present
+            )
 
     def member_logits(
         self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]
     ) -> list[Logits]:
         """Give each member's logits; the loss is taken member by member."""
         standardized = [
-            self.trust[index] * layer(vectors[name], presence[:, index])
-            for index, (name, layer) in enumerate(
-                zip(self.modalities, self.standardize, strict=True)
-            )
+            self._standardize(index, vectors[name], presence[:, index])
+            for index, name in enumerate(self.modalities)
         ]
         return [
             dict(zip(self.targets, member(standardized, presence), strict=True))
             for member in self.members
         ]
 
+    def _standardize(
+        self, index: int, given: Float[Tensor, "batch _"] | Steps, present: Bool[Tensor, " batch"]
+    ) -> Float[Tensor, "batch _"] | Steps:
+        layer, trust = self.standardize[index], self.trust[index]
+        if not isinstance(given, Steps):
+            scaled: Tensor = trust * layer(given, present)
+            return scaled
+        batch, steps, dim = given.values.shape
+        known = (given.there & present[:, None]).reshape(batch * steps)
+        flat = layer(given.values.reshape(batch * steps, dim), known)
+        return Steps(trust * flat.reshape(batch, steps, dim), given.there)
+
     def forward(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
         """Give each target's logits before calibration, the mean over members.
 
         Args:
-            vectors: (batch, dim) by modality; rows without the modality may hold anything.
+            vectors: (batch, dim), or `Steps`, by modality; rows without the modality may hold
+                anything.
             presence: Which modalities a row has.
         """
         found = self.member_logits(vectors, presence)
