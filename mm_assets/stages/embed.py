@@ -25,7 +25,6 @@ from mm_assets.stages.project import Project, name_broken_cell
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
 BATCH = 32
 FLOAT_BYTES = 4
@@ -202,10 +201,11 @@ def _encode(
     """
     import torch
 
+    from mm_assets.encoders.networks.packed_linear import pack_linears
     from mm_assets.training.device import choose_device
 
     device = choose_device(project.config.compute.device)
-    network: nn.Module = project.encoders[key].network(state or None).to(device)
+    network = pack_linears(project.encoders[key].network(state or None).to(device))
     prepare = _preparer(project, key)
 
     def encode(batch: list[Job]) -> np.ndarray:
