@@ -95,8 +95,14 @@ class Spool:
         self._file.flush()
         return {name: self._read(column, rows) for name, column in self._columns.items()}
 
+    def measure(self, rows: Rows) -> Int[np.ndarray, " chosen"]:
+        """Count each row's numbers, without padding."""
+        sizes = [column.find_shapes(rows).prod(axis=1) for column in self._columns.values()]
+        total: np.ndarray = np.stack(sizes).sum(axis=0)
+        return total
+
     def _read(self, column: _Column, rows: Rows) -> np.ndarray:
-        shapes = np.array(column.shapes, dtype=np.int64).reshape(len(self), -1)[np.asarray(rows)]
+        shapes = column.find_shapes(rows)
         batch = np.zeros((len(rows), *shapes.max(axis=0)), dtype=column.dtype)
         for place, (row, shape) in enumerate(zip(rows, shapes.tolist(), strict=True)):
             size = math.prod(shape) * column.dtype.itemsize
@@ -121,6 +127,11 @@ class _Column:
     axes: int
     starts: array[int] = field(default_factory=lambda: array("q"))
     shapes: array[int] = field(default_factory=lambda: array("q"))
+
+    def find_shapes(self, rows: Rows) -> Int[np.ndarray, "chosen axis"]:
+        shapes = np.array(self.shapes, dtype=np.int64).reshape(len(self.starts), -1)
+        chosen: np.ndarray = shapes[np.asarray(rows)]
+        return chosen
 
 
 def _show(kinds: dict[str, tuple[int, np.dtype, int]]) -> str:

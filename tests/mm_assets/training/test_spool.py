@@ -49,6 +49,13 @@ def test_a_row_alone_is_what_was_added(tmp_path_factory, shapes):
             np.testing.assert_array_equal(spool.take([number])["a"], row["a"], strict=True)
 
 
+def test_sizes_leave_padding_out(spool):
+    for steps in (3, 1):
+        spool.add(make_row(steps))
+
+    assert spool.measure([1, 0, 0]).tolist() == [1 + 2 + 1, 3 + 6 + 1, 10]
+
+
 def test_nothing_is_left_on_disk_and_nothing_is_visible_meanwhile(tmp_path):
     with Spool(tmp_path / "spool") as spool:
         spool.add(make_row(3))
