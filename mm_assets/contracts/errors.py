@@ -4,6 +4,8 @@ A message says who, what was needed, what came and what to change; with data als
 the file. The command line prints the message alone and exits with 1.
 """
 
+from __future__ import annotations
+
 
 class MMAssetsError(Exception):
     """Base of all errors below."""
@@ -30,9 +32,16 @@ class BadSampleError(MMAssetsError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[BadSampleError], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)  # decoding processes send it
+
 
 class SourceError(MMAssetsError):
     """A data source cannot be read or written."""
+
+
+class DecodingError(MMAssetsError):
+    """Processes that decode media cannot be started; no sample is to blame."""
 
 
 class WeightsError(MMAssetsError):
