@@ -30,7 +30,12 @@ ADVICE = {
     "id_duplicated": "give the row an id of its own (`--set COLUMN=VALUE`), or delete it if it is "
     "the same row twice",
     "id_missing": "give the row an id that no other has (`--set COLUMN=VALUE`)",
+    "image_not_finite": f"save the picture again without NaN or infinite pixels and {_AGAIN}, "
+    f"{_EMPTY_CELL}",
+    "image_overcompressed": f"save the picture again in an ordinary way and {_AGAIN}, {_EMPTY_CELL}, "
+    f"{_LIMIT} (`max_pixels_per_byte`)",
     "image_too_large": f"make the picture smaller and {_AGAIN}, {_LIMIT} (`max_megapixels`)",
+    "image_too_narrow": f"cut the picture and {_AGAIN}, {_EMPTY_CELL}, {_LIMIT} (`max_aspect`)",
     "image_too_small": f"{_AGAIN}, {_EMPTY_CELL}, {_LIMIT} (`min_px`)",
     "image_truncated": f"the copy or download broke off: {_AGAIN}, {_EMPTY_CELL}",
     "image_unreadable": f"it is no picture, or damaged: {_AGAIN}, {_EMPTY_CELL}",

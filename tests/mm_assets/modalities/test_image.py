@@ -2,6 +2,8 @@ import contextlib
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mm_assets.contracts.errors import BadSampleError
+from mm_assets.contracts.errors import BadSampleError, ConfigError
 from mm_assets.modalities.base import load_modality
 from mm_assets.modalities.image import GREY
 
@@ -26,9 +28,9 @@ def noise(width=40, height=30, seed=0):
     return Image.fromarray(pixels)
 
 
-def decode(image, folder, name="x.png", **save):
+def decode(image, folder, name="x.png", options=None, **save):
     image.save(folder / name, **save)
-    return make().decode(name, folder)
+    return make(**options or {}).decode(name, folder)
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp", "bmp", "tiff", "gif"])
@@ -42,60 +44,161 @@ def test_every_format_decodes_to_rgb(tmp_path, form):
     np.testing.assert_allclose(np.asarray(decoded)[15, 20], RED, atol=3)
 
 
-def test_only_the_first_frame_counts(tmp_path):
+@pytest.mark.parametrize("form", ["gif", "webp", "png", "tiff"])
+def test_only_the_first_frame_or_page_counts(tmp_path, form):
     frames = [Image.new("RGB", (20, 20), colour) for colour in (RED, "blue")]
-    decoded = decode(frames[0], tmp_path, "x.gif", save_all=True, append_images=frames[1:])
-    assert decoded.getpixel((5, 5)) == RED
+    decoded = decode(frames[0], tmp_path, f"x.{form}", save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(decoded.getpixel((5, 5)), RED, atol=2)
 
 
-def test_a_camera_held_sideways_is_turned_upright(tmp_path):
-    image = noise(40, 30)
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "tiff"])
+@pytest.mark.parametrize("side", [30, 300], ids=["whole", "reduced"])
+def test_a_camera_held_sideways_is_turned_upright(tmp_path, form, side):
+    pixels = np.zeros((side, side // 2, 3), dtype=np.uint8)
+    pixels[: side // 2] = RED  # the upper half, as the camera saw it
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 270 degrees to show
-    decoded = decode(image, tmp_path, exif=exif)
-    np.testing.assert_array_equal(np.asarray(decoded), np.rot90(np.asarray(image), -1))
+    Image.fromarray(pixels).save(tmp_path / "x", form, exif=exif)
+    modality = make(keep_px=64)
+    decoded, found = modality.decode("x", tmp_path), modality.probe("x", tmp_path)
+    assert (found["width_px"], found["height_px"]) == (side, side // 2)
+    assert decoded.size == ((30, 15) if side == 30 else (75, 38))
+    middle = decoded.height // 2
+    np.testing.assert_allclose(decoded.getpixel((decoded.width - 4, middle)), RED, atol=4)
+    np.testing.assert_allclose(decoded.getpixel((4, middle)), (0, 0, 0), atol=4)
 
 
-def test_transparency_is_laid_on_white(tmp_path):
+@pytest.mark.parametrize(
+    ("background", "shown"),
+    [("white", WHITE), ("black", (0, 0, 0)), ("#102030", (16, 32, 48))],
+)
+def test_transparency_is_laid_on_the_background(tmp_path, background, shown):
+    options = {"background": background}
     half = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     half.paste((255, 0, 0, 255), (0, 0, 10, 20))
-    decoded = decode(half, tmp_path)
-    assert (decoded.getpixel((2, 2)), decoded.getpixel((15, 2))) == (RED, WHITE)
     palette = half.convert("P")
-    palette.info["transparency"] = palette.getpixel((15, 2))
-    assert (
-        decode(palette, tmp_path, transparency=palette.info["transparency"]).getpixel((15, 2))
-        == WHITE
+    clear = palette.getpixel((15, 2))
+    for decoded in (
+        decode(half, tmp_path, options=options),
+        decode(half, tmp_path, "x.webp", options, lossless=True),
+        decode(palette, tmp_path, options=options, transparency=clear),
+        decode(palette, tmp_path, "x.gif", options, transparency=clear),
+    ):
+        assert (decoded.getpixel((2, 2)), decoded.getpixel((15, 2))) == (RED, shown)
+    grey = Image.new("LA", (20, 20), (200, 128))
+    expected = (200 * 128 + np.array(shown) * 127) / 255
+    np.testing.assert_allclose(
+        decode(grey, tmp_path, options=options).getpixel((3, 3)), expected, atol=1
     )
 
 
-def test_deep_grey_keeps_its_shades(tmp_path):
-    ramp = np.tile(np.linspace(0, 65535, 256, dtype=np.uint16), (10, 1))
-    decoded = decode(Image.fromarray(ramp), tmp_path)
-    np.testing.assert_array_equal(np.asarray(decoded)[0, :, 0], ramp[0] >> 8)
+def test_a_background_is_a_colour():
+    with pytest.raises(ConfigError, match=r"modalities\.image\.options\.background.*pattern"):
+        make(background="pink")
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "CMYK", "YCbCr", "F"])
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_deep_grey_keeps_its_shades(tmp_path, form, order):
+    ramp = np.tile((np.arange(256) * 257).astype(order), (300, 1))
+    decoded = decode(Image.fromarray(ramp), tmp_path, f"x.{form}", {"keep_px": None})
+    assert (np.asarray(decoded) == np.arange(256)[:, None]).all()
+
+
+@pytest.mark.parametrize("kind", [2, 4], ids=["rgb", "grey and alpha"])
+def test_sixteen_bits_a_channel_keep_the_upper_eight(tmp_path, kind):
+    channels = {2: (0x1234, 0x8001, 0xFFFF), 4: (0x8001, 0xFFFF)}[kind]
+    rows = (b"\0" + np.tile(np.array(channels, ">u2"), 9).tobytes()) * 9
+    (tmp_path / "x.png").write_bytes(png(9, 9, rows, depth=16, kind=kind))
+    shown = make().decode("x.png", tmp_path).getpixel((4, 4))
+    assert shown == ((0x12, 0x80, 0xFF) if kind == 2 else (0x80,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "expected"),
+    [
+        ("uint16", {"grey_range": [0, 4095]}, [0, 128, 255, 255]),
+        ("int32", {}, [0, 53, 106, 255]),  # 0, 2048, 4095, 9830 between its extremes
+        ("float32", {}, [0, 53, 106, 255]),
+        ("float32", {"grey_range": [2048, 4095.0]}, [0, 0, 255, 255]),
+    ],
+)
+def test_deep_greys_are_scaled_to_their_range(tmp_path, dtype, options, expected):
+    values = np.repeat(np.array([0, 2048, 4095, 9830], dtype), 8)
+    decoded = decode(Image.fromarray(np.tile(values, (8, 1))), tmp_path, "x.tiff", options)
+    np.testing.assert_array_equal(np.asarray(decoded)[0, ::8, 1], expected)
+
+
+def test_a_range_needs_black_below_white():
+    with pytest.raises(ConfigError, match=r"grey_range.*black below white, got \[5, 5\]"):
+        make(grey_range=[5, 5])
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_pixel_that_is_no_number_has_its_reason(tmp_path, odd):
+    pixels = np.ones((600, 20), np.float32)
+    pixels[-1, -1] = odd
+    with pytest.raises(BadSampleError, match="image_not_finite: some pixels are NaN or infinite"):
+        decode(Image.fromarray(pixels), tmp_path, "x.tiff")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "PA", "CMYK", "YCbCr", "LAB", "F"])
 def test_other_modes_decode(tmp_path, mode):
-    decoded = decode(noise().convert(mode), tmp_path, "x.tiff")
+    decoded = decode(noise().convert("RGB" if mode == "LAB" else mode), tmp_path, "x.tiff")
     assert (decoded.mode, decoded.size) == ("RGB", (40, 30))
 
 
-def huge_png():
-    """A picture of 60000 x 60000 pixels in a hundred bytes."""
+@pytest.mark.parametrize("transform", [0, 2], ids=["CMYK", "YCCK"])
+def test_print_colours_in_a_jpeg_of_adobe_are_not_inverted(tmp_path, transform):
+    """Adobe stores ink inverted; with transform 2 the inks are kept as YCbCr besides."""
+    ink = (0, 255, 255, 0)  # magenta and yellow, that is red
+    stored = ink
+    if transform == 2:  # YCbCr of the inks as if they were light; Pillow inverts what it writes
+        planes = Image.new("RGB", (1, 1), ink[:3]).convert("YCbCr")
+        stored = (*(255 - y for y in planes.getpixel((0, 0))), ink[3])
+    data = bytearray(bytes_of(Image.new("CMYK", (32, 32), stored), "JPEG"))
+    at = data.index(b"Adobe") + 11  # the marker's last byte
+    data[at] = transform
+    (tmp_path / "x.jpg").write_bytes(bytes(data))
+    np.testing.assert_allclose(make().decode("x.jpg", tmp_path).getpixel((9, 9)), RED, atol=4)
 
-    def chunk(name, data):
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
 
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_a_large_picture_is_averaged_down(tmp_path, form):
+    smooth = Image.fromarray(np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3) // 3)
+    image = smooth.resize((601, 401), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "x", form, quality=95)
+    whole = np.asarray(make(keep_px=None).decode("x", tmp_path)).astype(float)
+    for keep, scale in ((601, 1), (301, 1), (300, 2), (151, 2), (150, 4), (75, 8), (32, 8)):
+        decoded = make(keep_px=keep).decode("x", tmp_path)
+        assert decoded.size == (-(-601 // scale), -(-401 // scale))
+        found = make(keep_px=keep).probe("x", tmp_path)
+        assert (found["width_px"], found["height_px"]) == (601, 401)
+        blocks = whole[: 400 // scale * scale, : 600 // scale * scale]
+        means = blocks.reshape(400 // scale, scale, -1, scale, 3).mean((1, 3))
+        given = np.asarray(decoded)[: means.shape[0], : means.shape[1]]
+        assert np.abs(given - means).mean() < 1.5
 
 
-def bytes_of(image, form="PNG"):
+def test_what_is_kept_is_part_of_the_key_and_limits_are_not():
+    assert make(keep_px=64).preprocessing() != make().preprocessing()
+    assert make(max_aspect=2.0, max_pixels_per_byte=5.0).preprocessing() == make().preprocessing()
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width, height, rows, *, depth=8, kind=2, extra=b""):
+    """A PNG file around raw rows, whatever its header says."""
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(rows, 9))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def bytes_of(image, form="PNG", **save):
     buffer = io.BytesIO()
-    image.save(buffer, form)
+    image.save(buffer, form, **save)
     return buffer.getvalue()
 
 
@@ -108,7 +211,23 @@ def bytes_of(image, form="PNG"):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image_unreadable", r"no picture"),
         (bytes_of(noise(40, 7)), "image_too_small", r"40 x 7 pixels, each side needs 8"),
         (bytes_of(noise(2000, 1000)), "image_too_large", r"2000 x 1000 pixels, .* 1 million"),
-        (huge_png(), "image_too_large", r"."),
+        (png(60000, 60000, b"0"), "image_too_large", r"."),
+        (png(1000, 999, b"0"), "image_overcompressed", r"1000 x 999 pixels in \d+ bytes, .* 10000"),
+        (bytes_of(noise(900, 8)), "image_too_narrow", r"900 x 8 pixels, .* at most 100 times"),
+        (bytes_of(noise(100_000, 1)), "image_too_small", r"100000 x 1 pixels"),
+        (png(0, 0, b""), "image_unreadable", r"no picture"),
+        (
+            bytes_of(noise(200, 200), "JPEG", progressive=True)[:9000],
+            "image_truncated",
+            r"truncated",
+        ),
+        (bytes_of(Image.new("F", (9, 9), np.nan), "TIFF"), "image_not_finite", r"NaN"),
+        # 128 MB of comment in 128 kB of file
+        (
+            png(9, 9, b"", extra=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**27)))),
+            "image_unreadable",
+            r"too large",
+        ),
         (b"", "file_empty", r"no bytes"),
     ],
 )
@@ -155,19 +274,42 @@ def test_the_placeholder_fits_any_canvas():
     assert (pixels == 127).all()
 
 
-STILL = {"crop": 0.0, "rotate_deg": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000)])
+def test_the_narrowest_picture_fits_a_canvas(size):
+    pixels = make().collate([Image.new("RGB", size, RED)], {"size_px": 16})["pixels"]
+    assert (pixels == RED).all(axis=-1).sum() == 16
+
+
+STILL = dict.fromkeys(
+    (
+        "crop",
+        "stretch",
+        "rotate_deg",
+        "brightness",
+        "contrast",
+        "saturation",
+        "hue",
+        "blur",
+        "erase",
+    ),
+    0.0,
+)
+
+
+def draw(seed=0, **augment):
+    return make({**STILL, **augment}).plan(np.random.default_rng(seed))
 
 
 def test_nothing_allowed_changes_nothing():
-    modality, image = make(STILL), noise()
-    rendered = modality.render(image, modality.plan(np.random.default_rng(0)))
+    image = noise()
+    rendered = make().render(image, draw())
     np.testing.assert_array_equal(np.asarray(rendered), np.asarray(image))
 
 
 def test_mirroring_is_off_unless_asked_for():
     assert not any(make().plan(np.random.default_rng(seed))["flip"] for seed in range(50))
-    modality, image = make({**STILL, "flip": 1.0}), noise()
-    rendered = modality.render(image, modality.plan(np.random.default_rng(0)))
+    image = noise()
+    rendered = make().render(image, draw(flip=1.0))
     np.testing.assert_array_equal(np.asarray(rendered), np.asarray(image)[:, ::-1])
 
 
@@ -177,7 +319,128 @@ def test_a_rendering_is_the_same_each_time_and_within_its_limits(seed, width, he
     plan = json.loads(json.dumps(modality.plan(np.random.default_rng(seed))))
     once, again = modality.render(image, plan), modality.render(image, plan)
     np.testing.assert_array_equal(np.asarray(once), np.asarray(again))
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(noise(width, height)))
     assert abs(plan["rotate_deg"]) <= 8
+    assert abs(plan["hue"]) <= 0.02
+    assert 0 <= plan["blur"] <= 0.005
+    assert 1 / 1.05 - 1e-4 <= plan["stretch"] <= 1.05
     assert all(0.9 <= plan[name] <= 1.1 for name in ("brightness", "contrast", "saturation"))
-    assert 0.9 * width - 1 <= once.width <= width
-    assert 0.9 * height - 1 <= once.height <= height
+    assert 0.9 / 1.025 * width - 1 <= once.width <= 1.025 * width + 1
+    assert 0.9 / 1.025 * height - 1 <= once.height <= 1.025 * height + 1
+    left, top, right, bottom = plan["erase"]
+    assert 0 <= left <= right <= 1
+    assert 0 <= top <= bottom <= 1
+    assert (right - left) * (bottom - top) <= 0.05 + 1e-3
+
+
+def test_each_operation_is_drawn_up_to_its_limit():
+    drawn = [draw(seed, hue=0.5, blur=0.1, stretch=1.0, erase=0.5) for seed in range(400)]
+    for name, low, high in (("hue", -0.5, 0.5), ("blur", 0, 0.1), ("stretch", 0.5, 2)):
+        values = [plan[name] for plan in drawn]
+        assert low <= min(values) < low + 0.02
+        assert high - 0.02 < max(values) <= high
+    areas = [
+        (right - left) * (bottom - top) for left, top, right, bottom in (p["erase"] for p in drawn)
+    ]
+    assert np.mean(areas) == pytest.approx(0.25, abs=0.02)  # uniform up to 0.5
+
+
+@pytest.fixture(scope="module")
+def cat():
+    photographs = pytest.importorskip("skimage.data")
+    return Image.fromarray(photographs.chelsea())
+
+
+def stretched_crop(functional, image):
+    width, height = round(361 * 1.25**0.5), round(240 / 1.25**0.5)
+    box = (round(0.1 * image.height), round(0.2 * image.width), 240, 361)
+    return functional.resized_crop(image, *box, size=[height, width], interpolation=3)
+
+
+# What torchvision's transforms v2 make of the same picture, and the largest mean difference.
+WITNESSES = {
+    "crop": (
+        {"crop": [0.2, 0.1, 1.0, 0.9]},
+        lambda f, image: f.crop(image, 30, 90, 240, 361),
+        0,
+    ),
+    "stretch": ({"crop": [0.2, 0.1, 1.0, 0.9], "stretch": 1.25}, stretched_crop, 0.05),
+    "rotate_deg": (
+        {"rotate_deg": 20.0},
+        lambda f, image: f.rotate(image, 20.0, interpolation=3, fill=list(GREY)),
+        0,
+    ),
+    "flip": ({"flip": True}, lambda f, image: f.horizontal_flip(image), 0),
+    "brightness": ({"brightness": 1.3}, lambda f, image: f.adjust_brightness(image, 1.3), 0),
+    "contrast": ({"contrast": 0.6}, lambda f, image: f.adjust_contrast(image, 0.6), 0),
+    "saturation": ({"saturation": 1.4}, lambda f, image: f.adjust_saturation(image, 1.4), 0),
+    "hue": ({"hue": 0.25}, lambda f, image: f.adjust_hue(image, 0.25), 1.5),
+    "blur": (  # Pillow's is three box filters that come near a Gaussian
+        {"blur": 0.01},
+        lambda f, image: f.gaussian_blur(image, kernel_size=[25, 25], sigma=[3.0, 3.0]),
+        0.8,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITNESSES)
+def test_an_operation_is_what_torchvision_makes_of_it(cat, name):
+    from torchvision.transforms.v2 import functional
+
+    change, witness, tolerance = WITNESSES[name]
+    given = np.asarray(make().render(cat, {**draw(), **change})).astype(int)
+    wanted = np.asarray(witness(functional, cat)).astype(int)
+    assert given.shape == wanted.shape
+    assert np.abs(given - wanted).mean() <= tolerance
+    if name not in {"crop", "stretch"}:
+        assert np.abs(given - np.asarray(cat)).mean() > 1, "nothing was done"
+
+
+@pytest.mark.slow
+def test_erasing_is_what_torchvision_makes_of_it(cat):
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    given = make().render(cat, {**draw(), "erase": [0.1, 0.2, 0.4, 0.6]})
+    grey = torch.full((3, 1, 1), 127, dtype=torch.uint8)
+    box = {"i": 60, "j": 45, "h": 120, "w": 135}
+    wanted = functional.erase(functional.pil_to_tensor(cat), **box, v=grey)
+    np.testing.assert_array_equal(np.asarray(given), wanted.permute(1, 2, 0).numpy())
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from mm_assets.contracts.errors import BadSampleError
+from mm_assets.modalities.base import load_modality
+
+kept = None if sys.argv[3] == "whole" else 1024
+modality = load_modality("image", {"keep_px": kept}, {}, where="modalities.image")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+modality.decode(sys.argv[2], Path(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "form", "kept", "most_bytes"),  # a pixel
+    [
+        ("RGB", "jpeg", "reduced", 1),
+        ("RGB", "png", "reduced", 6),
+        ("RGB", "png", "whole", 9),
+        ("RGBA", "png", "whole", 13),
+        ("F", "tiff", "whole", 13),
+    ],
+)
+def test_memory_is_bounded_by_the_number_of_pixels(tmp_path, mode, form, kept, most_bytes):
+    pixels = 3000 * 4000
+    image = noise(40, 30).resize((4000, 3000), Image.Resampling.NEAREST).convert(mode)
+    image.save(tmp_path / "x", form, **({"compress_level": 1} if form == "png" else {}))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, tmp_path, "x", kept], capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    file = (tmp_path / "x").stat().st_size
+    assert int(done.stdout) * 1024 < most_bytes * pixels + 2 * file + 30e6
