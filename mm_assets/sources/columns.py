@@ -21,6 +21,9 @@ FormKind = Literal[
     "row_numbers",
     "image",
     "audio",
+    "video",
+    "signal",
+    "events",
     "features",
     "labels",  # several to a cell
     "number",
@@ -31,7 +34,9 @@ SAMPLE = 2000  # cells of a column that are looked at; distinct values are count
 LOOKED_FOR, OPENED = 200, 40  # media files whose existence, and whose header, is looked at
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".wma"}
-OTHER_SUFFIXES = {".mp4", ".webm", ".mov", ".avi", ".mkv", ".npy", ".csv", ".pdf", ".json", ".txt"}
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".webm", ".mov", ".avi", ".mkv"}
+SIGNAL_SUFFIXES = {".npy", ".npz", ".csv", ".tsv", ".parquet"}
+OTHER_SUFFIXES = {".pdf", ".json", ".txt", ".docx", ".html", ".xml", ".zip", ".pkl", ".mat", ".edf"}
 SEPARATORS = ("|", ";", ",")
 MOST_LABELS = 100  # that a column of several labels to a cell is thought to have
 MISSING = {"", "nan"}  # texts that are read as a missing number
@@ -50,8 +55,8 @@ class Form:
         reason: What was seen, for a comment.
         sure: Whether it is beyond doubt.
         distinct: Different values, null not counted; 0 for lists.
-        details: What a modality or target of this column needs to be told: ``dim``, ``size_px``,
-            ``max_s``, ``separator``, ``encoder``.
+        details: What a modality or target of this column needs to be told: ``dim``, ``sequence``,
+            ``size_px``, ``max_s``, ``channels``, ``separator``, ``encoder``.
     """
 
     kind: FormKind
@@ -75,6 +80,8 @@ def look_at_column(values: pd.Series, folder: Path) -> Form:
         return Form("nothing", "it has no value")
     sample = known if len(known) <= SAMPLE else known.sample(SAMPLE, random_state=0).sort_index()
     cells = sample.tolist()
+    if _are_histories(cells):
+        return Form("events", "lists of events, each with its time and type")
     if (vectors := _read_vectors(cells)) is not None:
         return _describe_vectors(vectors)
     if all(isinstance(cell, list | tuple) or hasattr(cell, "tolist") for cell in cells):
@@ -107,25 +114,61 @@ def _share(flags: Sequence[bool]) -> float:
     return sum(flags) / max(len(flags), 1)
 
 
+def _load_list(cell: object) -> list[Any] | None:
+    """Give the list that a cell is, or holds as JSON; null where it is none."""
+    try:
+        raw = json.loads(cell) if isinstance(cell, str) and cell[:1] == "[" else cell
+    except (ValueError, RecursionError):
+        return None
+    listed = raw.tolist() if hasattr(raw, "tolist") else raw
+    return list(listed) if isinstance(listed, list | tuple) else None
+
+
+def _are_histories(cells: list[Any]) -> bool:
+    """Tell whether cells are lists of [time, type], of [time, type, value] or of such mappings."""
+    lists = [_load_list(cell) for cell in cells[:LOOKED_FOR]]
+    filled = [events for events in lists if events]
+    return bool(filled) and _share([_is_history(events) for events in lists]) >= 0.8
+
+
+def _is_history(events: list[Any] | None) -> bool:
+    def is_event(event: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
+        if isinstance(event, dict):
+            return {"time", "type"} <= event.keys()
+        event = event.tolist() if hasattr(event, "tolist") else event
+        return bool(
+            isinstance(event, list | tuple)
+            and 2 <= len(event) <= 3
+            and isinstance(event[1], str)
+            and (DATE.match(event[0]) if isinstance(event[0], str) else event[0] is not None)
+        )
+
+    return events is not None and all(map(is_event, events))
+
+
 def _read_vectors(cells: list[Any]) -> list[np.ndarray] | None:
-    """Read lists of numbers, or JSON texts of them; null where not nearly all cells are."""
+    """Read lists of numbers, or of such lists; null where not nearly all cells are alike."""
     import numpy as np
 
-    found = []
+    found: dict[int, list[np.ndarray]] = {1: [], 2: []}  # by how deep lists are nested
     for cell in cells[:LOOKED_FOR]:
         try:
-            raw = json.loads(cell) if isinstance(cell, str) and cell[:1] == "[" else cell
-            if isinstance(raw, str) or not hasattr(raw, "__len__") or isinstance(raw, dict):
-                continue
-            vector = np.asarray(raw, dtype=np.float64)
-        except (ValueError, TypeError, RecursionError):
+            listed = _load_list(cell) or ()
+            vector = np.asarray(
+                [one.tolist() if hasattr(one, "tolist") else one for one in listed],
+                dtype=np.float64,
+            )
+        except (ValueError, TypeError):
             continue
-        if vector.ndim == 1 and len(vector):
-            found.append(vector)
-    return found if len(found) >= 0.8 * min(len(cells), LOOKED_FOR) else None
+        if vector.size and vector.ndim in found:
+            found[vector.ndim].append(vector)
+    most = max(found.values(), key=len)
+    return most if len(most) >= 0.8 * min(len(cells), LOOKED_FOR) else None
 
 
 def _describe_vectors(vectors: list[np.ndarray]) -> Form:
+    if vectors[0].ndim == 2:
+        return _describe_sequences(vectors)
     lengths = Counter(len(vector) for vector in vectors)
     dim, count = lengths.most_common(1)[0]
     if len(lengths) == 1:
@@ -137,6 +180,19 @@ def _describe_vectors(vectors: list[np.ndarray]) -> Form:
         "rest, which will be quarantined",
         sure=False,
         details={"dim": dim},
+    )
+
+
+def _describe_sequences(sequences: list[np.ndarray]) -> Form:
+    dims = Counter(sequence.shape[1] for sequence in sequences)
+    dim, _ = dims.most_common(1)[0]
+    longest = max(len(sequence) for sequence in sequences)
+    return Form(
+        "features",
+        f"lists of up to {longest} lists of {dim} numbers, read as vectors over time; if they are "
+        "the channels of a signal, write `kind: signal` with its `rate_hz` and `channels`",
+        sure=False,
+        details={"dim": dim, "sequence": True},
     )
 
 
@@ -200,7 +256,12 @@ def _look_for_media(texts: list[str], folder: Path) -> Form | None:
             "nothing", "web addresses; fetch the files first, and name them here", sure=False
         )
     suffixes = Counter(PurePosixPath(text.replace("\\", "/")).suffix.lower() for text in texts)
-    kinds: dict[FormKind, set[str]] = {"image": IMAGE_SUFFIXES, "audio": AUDIO_SUFFIXES}
+    kinds: dict[FormKind, set[str]] = {
+        "image": IMAGE_SUFFIXES,
+        "audio": AUDIO_SUFFIXES,
+        "video": VIDEO_SUFFIXES,
+        "signal": SIGNAL_SUFFIXES,
+    }
     for kind, known in kinds.items():
         if sum(suffixes[suffix] for suffix in known) >= 0.8 * len(texts):
             return _describe_files(kind, texts, suffixes, folder)
@@ -227,9 +288,9 @@ def _describe_files(kind: FormKind, texts: list[str], suffixes: Counter[str], fo
             f"{quote(absent)}{_find_folder(absent, folder)}"
         )
     opened = there[:: max(1, len(there) // OPENED)][:OPENED]
-    describe = _describe_images if kind == "image" else _describe_recordings
-    measured, details = describe([folder / text for text in opened])
-    sure = len(there) >= 0.95 * len(looked)
+    measured, details = _MEASURE[kind]([folder / text for text in opened])
+    # No file says how many samples a second a signal has.
+    sure = len(there) >= 0.95 * len(looked) and kind != "signal"
     return Form(kind, reason + measured, sure, details=details)
 
 
@@ -278,6 +339,46 @@ def _describe_recordings(paths: list[Path]) -> tuple[str, dict[str, Any]]:
     if longest > 45:  # the default limit is 60 s, and few of all files were opened
         details["max_s"] = float(2 * round(longest))
     return f"; {min(durations):.1f} to {longest:.1f} s long", details
+
+
+def _describe_videos(paths: list[Path]) -> tuple[str, dict[str, Any]]:
+    described, details = _describe_recordings(paths)
+    if details:
+        details["max_s"] = max(300.0, details["max_s"])  # the default limit is 300 s
+    return described + "; their sound may be a further modality of kind audio", details
+
+
+def _describe_signals(paths: list[Path]) -> tuple[str, dict[str, Any]]:
+    """Count channels: the shorter axis of an array, the columns of a table."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    channels: Counter[int] = Counter()
+    for path in paths:
+        try:
+            if path.suffix == ".npy":
+                shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+                channels[min(shape) if len(shape) > 1 else 1] += 1
+            elif path.suffix == ".parquet":
+                channels[len(pq.read_schema(path).names)] += 1
+            elif path.suffix in {".csv", ".tsv"}:
+                separator = "\t" if path.suffix == ".tsv" else ","
+                channels[pd.read_csv(path, nrows=1, sep=separator).shape[1]] += 1
+        except (OSError, ValueError, EOFError):  # what is broken is quarantined by `validate`
+            continue
+    if not channels:
+        return "", {}
+    count, _ = channels.most_common(1)[0]
+    return f"; {count} channel{'s' * (count > 1)}", {"channels": count}
+
+
+_MEASURE = {
+    "image": _describe_images,
+    "audio": _describe_recordings,
+    "video": _describe_videos,
+    "signal": _describe_signals,
+}
 
 
 def _look_for_labels(texts: list[str], folder: Path) -> Form | None:

@@ -29,6 +29,9 @@ Role = Literal[
     "text",
     "image",
     "audio",
+    "video",
+    "signal",
+    "events",
     "features",
     "numeric",
     "categorical",
@@ -42,7 +45,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 SINGLE: tuple[Role, ...] = ("id", "group", "split")  # at most one column each
 TARGETS: tuple[Role, ...] = ("binary", "multiclass", "multilabel", "regression")
 TABULAR: tuple[Role, ...] = ("numeric", "categorical")
-INPUTS: tuple[Role, ...] = ("text", "image", "audio", "features", *TABULAR)
+MEDIA: tuple[Role, ...] = ("image", "audio", "video", "signal")
+INPUTS: tuple[Role, ...] = ("text", *MEDIA, "events", "features", *TABULAR)
 
 # Words that a column's name is made of. The first target words are names for labels alone.
 ID_WORDS = {"id", "uid", "uuid", "guid", "key", "index", "编号", "序号"}
@@ -281,7 +285,7 @@ def _choose_id(columns: list[Column], rows: int) -> Column | None:
     unique = [
         column
         for column in columns
-        if column.form.distinct == rows and column.form.kind not in ("image", "audio", "features")
+        if column.form.distinct == rows and column.form.kind not in (*MEDIA, "events", "features")
     ]
     named = [column for column in unique if _words(column.name) & ID_WORDS]
     if named:
@@ -418,7 +422,7 @@ def _find_respelt(classes: Iterable[str]) -> str:
 def _choose_input(column: Column) -> Column:
     """Use a column as what it is; as nothing where that would help no model."""
     form = column.form
-    if form.kind in ("text", "image", "audio", "features"):
+    if form.kind in ("text", "image", "audio", "video", "signal", "events", "features"):
         return replace(column, role=form.kind, reason=form.reason, sure=form.sure)
     if not column.sure:  # looked at before, and left out for a reason
         return column

@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mm_assets.contracts.config import RESERVED, SCHEMA_VERSION, Config, SplitConfig
@@ -13,12 +14,13 @@ from mm_assets.contracts.errors import SourceError
 from mm_assets.data.splits import assign_splits
 from mm_assets.data.table import as_text
 from mm_assets.sources.columns import quote
-from mm_assets.sources.folder import INPUTS, TABULAR, TARGETS, Column, Survey
+from mm_assets.sources.folder import INPUTS, MEDIA, TABULAR, TARGETS, Column, Survey
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 98
+GUESSED_HZ = 100.0  # of a signal; it has to be given
 SEEDS = 200  # that are tried for splits near their shares
 FEW_GROUPS = 300  # with more, any seed comes near
 NAMED_CLASSES = 50  # more are left to the training rows
@@ -208,7 +210,7 @@ def _data(survey: Survey) -> list[str]:
 
 def _modalities(survey: Survey, taken: set[str]) -> list[str]:
     lines: list[str] = []
-    for column in survey.having("text", "image", "audio", "features"):
+    for column in survey.having("text", *MEDIA, "events", "features"):
         details = column.form.details
         key = _choose_key(column.name, column.role, taken)
         options: dict[str, object] = {}
@@ -220,6 +222,21 @@ def _modalities(survey: Survey, taken: set[str]) -> list[str]:
         elif column.role == "audio":
             encoder = {"name": "voice_functionals"}
             options = {"max_s": details["max_s"]} if "max_s" in details else {}
+        elif column.role == "video":
+            encoder = {"name": "video_frames"}
+            options = {"max_s": details["max_s"]} if "max_s" in details else {}
+        elif column.role == "signal":
+            encoder = {"name": "signal_statistics"}
+            options = {"rate_hz": GUESSED_HZ, "channels": details.get("channels", 1)}
+            column = replace(
+                column,
+                reason=f"{column.reason}; `rate_hz`, the samples a second, is a guess: write yours",
+            )
+        elif column.role == "events":
+            encoder = {"name": "event_counts"}
+        elif details.get("sequence"):
+            encoder = {"name": "standardized_steps"}
+            options = dict(details)
         else:
             encoder = {"name": "standardized"}
             options = {"dim": details.get("dim", 1)}

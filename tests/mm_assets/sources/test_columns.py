@@ -36,7 +36,17 @@ def repeat(patterns, count=60):
         (pd.to_datetime(["2020-01-02", "2021-05-06"]), "nothing", True, "dates and times"),
         (["gold", "silver", "lead"] * 9, "category", True, "3 different values"),
         (["https://a.b/c.png", "https://a.b/d.png"] * 9, "nothing", False, "web addresses"),
-        (["a/x.mp4", "a/y.mp4"] * 9, "nothing", True, "end in .mp4, which no kind reads"),
+        (["a/x.pdf", "a/y.pdf"] * 9, "nothing", True, "end in .pdf, which no kind reads"),
+        ([[[0, "view"], [2.5, "buy", 9.9]], []] * 9, "events", True, "lists of events"),
+        (['[[0, "view"]]', '[["2026-01-01", "buy"]]'] * 9, "events", True, "lists of events"),
+        ([[{"time": 1, "type": "view", "value": 2}]] * 9, "events", True, "lists of events"),
+        ([[["a", "b"]], [["c", "d"]]] * 9, "nothing", False, "lists of something else"),
+        (
+            [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9]]] * 9,
+            "features",
+            False,
+            "up to 2 lists of 3 numbers",
+        ),
         ([{"a": 1}, {"a": 2}], "nothing", True, "nested objects"),
         ([[1.0, 2.0], [3.0, 4.0]], "features", True, "lists of 2 numbers"),
         (["[1, 2, 3]", "[4, 5, 6]"], "features", True, "lists of 3 numbers"),
@@ -109,3 +119,25 @@ def test_missing_files_are_looked_for_one_folder_below(tmp_path):
 def test_a_quoted_value_stays_on_one_line_and_short():
     assert quote("a\nb") == '"a\\nb"'
     assert quote("x" * 99) == '"' + "x" * 39 + '…"'
+
+
+def test_files_of_signals_are_told_by_their_channels_and_never_sure(tmp_path):
+    for at in range(4):
+        np.save(tmp_path / f"{at}.npy", np.zeros((3, 500), np.float32))
+    form = look([f"{at}.npy" for at in range(4)], tmp_path)
+    assert (form.kind, form.sure, dict(form.details)) == ("signal", False, {"channels": 3})
+    pd.DataFrame(np.zeros((9, 2)), columns=["x", "y"]).to_csv(tmp_path / "a.csv", index=False)
+    pd.DataFrame(np.zeros((9, 2)), columns=["x", "y"]).to_parquet(tmp_path / "b.parquet")
+    for name in ("a.csv", "b.parquet"):
+        assert look([name, name.upper()], tmp_path).details == {"channels": 2}
+
+
+def test_pickles_are_not_opened_to_count_channels(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert look(["a.npy", "b.npy"], tmp_path).details == {}
+
+
+def test_videos_may_have_sound(tmp_path):
+    form = look(["a.mp4", "b.webm"], tmp_path)
+    assert form.kind == "video"
+    assert "their sound may be a further modality of kind audio" in form.reason

@@ -221,3 +221,32 @@ def test_many_classes_that_are_all_rare_are_left_to_the_training_rows(tmp_path):
     pets = [f"pet {n}" for n in range(len(TABLE))]
     _, raw = propose(tmp_path, TABLE.assign(pet=pets), roles={"pet": "multiclass"})
     assert "classes" not in raw["targets"]["pet"]
+
+
+def test_signals_events_sequences_and_videos_are_proposed(tmp_path):
+    np.save(tmp_path / "ecg.npy", np.zeros((2, 500), np.float32))
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    (tmp_path / "clip2.mp4").write_bytes(b"")
+    frame = pd.DataFrame(
+        {
+            "id": [f"r{at}" for at in range(ROWS)],
+            "trace": ["ecg.npy", "./ecg.npy"] * (ROWS // 2),
+            "clip": ["clip.mp4", "clip2.mp4"] * (ROWS // 2),
+            "visits": ['[[0, "view"]]', '[[1, "buy", 3]]'] * (ROWS // 2),
+            "poses": ["[[1, 2, 3]]", "[[1, 2, 3], [4, 5, 6]]"] * (ROWS // 2),
+            "label": ["2", "10"] * (ROWS // 2),
+        }
+    )
+    text, raw = propose(tmp_path, frame)
+    found = {
+        key: (m["kind"], m.get("options"), m["encoder"]["name"])
+        for key, m in raw["modalities"].items()
+    }
+    assert found == {
+        "trace": ("signal", {"rate_hz": 100.0, "channels": 2}, "signal_statistics"),
+        "clip": ("video", None, "video_frames"),
+        "visits": ("events", None, "event_counts"),
+        "poses": ("features", {"dim": 3, "sequence": True}, "standardized_steps"),
+    }
+    assert "UNSURE: paths of .npy files" in text
+    assert "`rate_hz`, the samples a second" in text
