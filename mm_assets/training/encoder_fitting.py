@@ -137,6 +137,35 @@ def fit_event_counts(batches: Batches, options: EventCountsOptions) -> State:
     return {"types": np.array(frequent, dtype=np.int64)}
 
 
+def fit_signal_scale(batches: Batches, options: object) -> State:
+    """Take mean and standard deviation of each channel, over all samples that are no padding.
+
+    Args:
+        batches: ``samples`` and ``length``, as `Signal.collate` gives them.
+        options: Of the encoder.
+
+    Returns:
+        ``mean`` and ``scale``, float32 (channel,); the scale of a channel that never varies is 1.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for batch in batches:
+        for row, length in zip(batch["samples"], batch["length"].tolist(), strict=True):
+            # Chan et al. 1979: means and sums of squares of two parts, without cancellation.
+            part = row[:, :length].astype(np.float64)
+            shift = part.mean(axis=1) - mean
+            squares = (
+                squares + part.var(axis=1) * length + shift**2 * (count * length / (count + length))
+            )
+            mean = mean + shift * (length / (count + length))
+            count += length
+    scale = np.sqrt(squares / count)
+    constant = (scale <= 1e-7 * np.abs(mean)) | (scale < np.finfo(np.float32).tiny)
+    return {
+        "mean": mean.astype(np.float32),
+        "scale": np.where(constant, 1, scale).astype(np.float32),
+    }
+
+
 def _measure_spread(column: Float64[np.ndarray, " row"]) -> tuple[float, float]:
     """Give median and scale of one column's numbers."""
     if not len(column):
@@ -237,6 +266,8 @@ def _join(batches: Batches) -> dict[str, np.ndarray]:
 FITTERS: dict[str, Callable[[Batches, Any], State]] = {
     "event_counts": fit_event_counts,
     "hashed_ngrams": fit_hashed_ngrams,
+    "signal_cnn": fit_signal_scale,
+    "signal_transformer": fit_signal_scale,
     "standardized": fit_standardized,
     "standardized_steps": fit_standardized_steps,
     "tabular": fit_tabular,

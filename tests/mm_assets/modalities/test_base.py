@@ -5,6 +5,7 @@ from mm_assets.modalities.base import list_kinds, load_modality
 
 OPTIONS = {
     "features": {"dim": 3},
+    "signal": {"rate_hz": 250},
     "tabular": {"columns": {"age": "numeric"}},
 }
 
