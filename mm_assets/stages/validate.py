@@ -122,14 +122,16 @@ def _probe_all(
     project: Project, named: pd.DataFrame
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Probe every modality; a modality without one usable cell still has a `content` column."""
-    probes, findings = {}, []
+    probes, findings, compute = {}, [], project.config.compute
     for key, modality in project.modalities.items():
         probes[key], bad = probe_modality(
             named,
             key,
             modality,
             project.workspace.data,
-            threads=project.config.compute.count_threads(),
+            workers=compute.count_threads(),
+            decode_s=compute.decode_s,
+            decode_megabytes=compute.decode_megabytes,
         )
         findings.append(bad)
     return probes, join_findings(findings)

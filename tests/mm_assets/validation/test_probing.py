@@ -17,9 +17,17 @@ from mm_assets.validation.probing import CELLS, probe_modality
 TEXT = load_modality("text", {}, {}, where="modalities.text")
 
 
-def probe(cells, folder, *, modality=TEXT, threads=2):
+def probe(cells, folder, *, modality=TEXT, workers=2, decode_s=30.0, decode_megabytes=512):
     samples = pd.DataFrame({"id": [f"s{n}" for n in range(len(cells))], "key": cells})
-    return probe_modality(samples, "key", modality, folder, threads=threads)
+    return probe_modality(
+        samples,
+        "key",
+        modality,
+        folder,
+        workers=workers,
+        decode_s=decode_s,
+        decode_megabytes=decode_megabytes,
+    )
 
 
 def test_each_present_cell_is_measured_and_each_bad_one_found(tmp_path):
@@ -65,7 +73,7 @@ def test_every_present_cell_is_measured_or_found_in_order(tmp_path_factory, cell
 @pytest.mark.slow
 def test_the_number_of_threads_changes_nothing(tmp_path):
     cells = [f"text {n}" if n % 7 else "" for n in range(3 * CELLS)]
-    one, many = (probe(cells, tmp_path, threads=threads) for threads in (1, 5))
+    one, many = (probe(cells, tmp_path, workers=workers) for workers in (1, 5))
     for first, second in zip(one, many, strict=True):
         pd.testing.assert_frame_equal(first, second)
     assert threading.active_count() < 10  # pools are closed
