@@ -25,9 +25,11 @@ UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
     r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
+NO_LETTER = re.compile(r"[^\w\s]")
 VIRAMA = 9  # the combining class of signs that stack the next consonant onto the one before
 JOINER = "\u200d"
 AM_VOWELS = "\u0e33\u0eb3"  # letters of Thai and Lao that stand for a mark and a vowel
+LEAST_STEPS = 2  # an exported graph would take a length of 1 for a constant
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
@@ -128,22 +130,29 @@ class Text(base.Modality[str]):
         return clean_text(rendered)
 
     def collate(self, values: Sequence[str], inputs: Mapping[str, Any]) -> base.Arrays:
-        """Cut texts into tokens or into n-grams, as the encoder asks, and pad to the longest.
+        """Cut texts into tokens, n-grams or words, as the encoder asks, and pad to the longest.
 
         Returns:
             For `tokenizer` and `max_tokens`: ``ids`` and ``mask`` (1 for a token, 0 for padding),
-            int64 (batch, steps). For `ngrams`, `bits` and `max_chars`: ``buckets``, int64, and
-            ``weights``, float32 (0 for padding), (batch, steps); see `weigh_ngrams`.
+            int64 (batch, steps); so for `word_bits` and `max_words`, see `number_words`. For
+            `ngrams`, `bits` and `max_chars`, or `word_ngrams`, `bits` and `max_words`:
+            ``buckets``, int64, and ``weights``, float32 (0 for padding), (batch, steps); see
+            `weigh_ngrams` and `weigh_word_ngrams`.
 
         Raises:
-            DataContractError: The encoder asks for neither.
+            DataContractError: The encoder asks for none of these.
         """
         if set(inputs) == {"ngrams", "bits", "max_chars"}:
             return weigh_ngrams(values, **inputs)
+        if set(inputs) == {"word_ngrams", "bits", "max_words"}:
+            return weigh_word_ngrams(values, **inputs)
+        if set(inputs) == {"word_bits", "max_words"}:
+            return number_words(values, **inputs)
         if set(inputs) != {"tokenizer", "max_tokens"}:
             raise DataContractError(
                 "text: the encoder's `inputs()` must give `tokenizer, max_tokens` or `ngrams, "
-                f"bits, max_chars`, got {', '.join(inputs) or 'nothing'}"
+                "bits, max_chars` or `word_ngrams, bits, max_words` or `word_bits, max_words`, "
+                f"got {', '.join(inputs) or 'nothing'}"
             )
         tokenizer = _load_tokenizer(inputs["tokenizer"], inputs["max_tokens"])
         encoded = tokenizer.encode_batch(list(values))
@@ -219,15 +228,93 @@ def weigh_ngrams(
         ``buckets``, int64 (batch, steps), each one once per text, rising; ``weights``, float32,
         ``1 + ln(count)``, and 0 for padding.
     """
-    found = [
-        np.unique(hash_ngrams(fold_text(text[:max_chars]), ngrams, bits), return_counts=True)
-        for text in texts
+    return _count([hash_ngrams(fold_text(text[:max_chars]), ngrams, bits) for text in texts])
+
+
+def weigh_word_ngrams(
+    texts: Sequence[str], *, word_ngrams: Sequence[int], bits: int, max_words: int
+) -> base.Arrays:
+    """Count the hashed runs of words of each text.
+
+    Args:
+        texts: Cleaned.
+        word_ngrams: Lengths of the shortest and the longest run, in words as `split_words` sees
+            them.
+        bits: There are 2^bits buckets.
+        max_words: How many words of a text are read.
+
+    Returns:
+        As `weigh_ngrams`.
+    """
+    shortest, longest = word_ngrams
+    hashed = []
+    for text in texts:
+        words = split_words(text, max_words)
+        runs = [
+            " ".join(words[at : at + size])
+            for size in range(shortest, longest + 1)
+            for at in range(len(words) - size + 1)
+        ]
+        hashed.append(np.array([hash_word(run, bits) for run in runs], dtype=np.int64))
+    return _count(hashed)
+
+
+def number_words(texts: Sequence[str], *, word_bits: int, max_words: int) -> base.Arrays:
+    """Give the words of each text as numbers that need no vocabulary.
+
+    Args:
+        texts: Cleaned.
+        word_bits: Words are hashed into 2^bits buckets; two in one bucket look alike.
+        max_words: How many words of a text are read.
+
+    Returns:
+        ``ids``, int64 (batch, steps), from 1 to 2^bits and 0 for padding; ``mask``, int64 (batch,
+        steps), 1 for a word.
+    """
+    numbered = [
+        [1 + hash_word(word, word_bits) for word in split_words(text, max_words)] for text in texts
     ]
-    # An exported graph would take a length of 1 for a constant.
-    steps = max(2, *(len(buckets) for buckets, _ in found))
+    steps = max(LEAST_STEPS, *map(len, numbered))
+    ids = np.zeros((len(texts), steps), dtype=np.int64)
+    for row, numbers in enumerate(numbered):
+        ids[row, : len(numbers)] = numbers
+    return {"ids": ids, "mask": (ids > 0).astype(np.int64)}
+
+
+def split_words(text: str, most: int) -> list[str]:
+    """Cut cleaned text into its first words, in lower case.
+
+    That is the units of `split_units`, with punctuation and symbols apart unless they stand
+    between two letters or digits (``don't``, ``3.5``).
+    """
+    folded = fold_text(text)
+
+    def part(match: re.Match[str]) -> str:
+        char, at = match[0], match.start()
+        if unicodedata.category(char)[0] not in "PS":
+            return char
+        between = folded[at - 1].isalnum() and folded[at + 1].isalnum()
+        return char if between else f" {char} "
+
+    return split_units(NO_LETTER.sub(part, folded))[0][:most]
+
+
+@functools.lru_cache(maxsize=2**16)
+def hash_word(word: str, bits: int) -> int:
+    """Hash a whole word as `hash_ngrams` hashes a run of characters."""
+    value = int(FNV_OFFSET)
+    for char in word:
+        value = (value ^ ord(char)) * int(FNV_PRIME) % 2**64
+    return int(_fold_hashes(np.array([value], dtype=np.uint64), bits)[0])
+
+
+def _count(hashed: Sequence[np.ndarray]) -> base.Arrays:
+    """Give each text's buckets once, rising, and the weight of how often they occurred."""
+    found = [np.unique(buckets, return_counts=True) for buckets in hashed]
+    steps = max(LEAST_STEPS, *(len(buckets) for buckets, _ in found))
     arrays: base.Arrays = {
-        "buckets": np.zeros((len(texts), steps), dtype=np.int64),
-        "weights": np.zeros((len(texts), steps), dtype=np.float32),
+        "buckets": np.zeros((len(found), steps), dtype=np.int64),
+        "weights": np.zeros((len(found), steps), dtype=np.float32),
     }
     for row, (buckets, counts) in enumerate(found):
         arrays["buckets"][row, : len(buckets)] = buckets
@@ -259,7 +346,11 @@ def hash_ngrams(text: str, ngrams: Sequence[int], bits: int) -> np.ndarray:
         hashes = (hashes[: len(codes) - size + 1] ^ codes[size - 1 :]) * FNV_PRIME
         if size >= shortest:
             found.append(hashes)
-    hashed = np.concatenate(found)
+    return _fold_hashes(np.concatenate(found), bits)
+
+
+def _fold_hashes(hashed: np.ndarray, bits: int) -> np.ndarray:
+    """Bring 64 bits down to `bits`, at most 32, each of them heard."""
     hashed = (hashed >> np.uint64(32)) ^ (hashed & np.uint64(0xFFFFFFFF))
     hashed = (hashed >> np.uint64(bits)) ^ hashed
     return (hashed & np.uint64(2**bits - 1)).astype(np.int64)

@@ -11,7 +11,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mm_assets.contracts.errors import BadSampleError, DataContractError
 from mm_assets.modalities.base import load_modality
-from mm_assets.modalities.text import clean_text, hash_ngrams, split_units, weigh_ngrams
+from mm_assets.modalities.text import (
+    clean_text,
+    hash_ngrams,
+    hash_word,
+    number_words,
+    split_units,
+    split_words,
+    weigh_ngrams,
+    weigh_word_ngrams,
+)
 
 HERE = Path()
 
@@ -219,7 +228,8 @@ def test_an_encoder_that_asks_for_neither_form_is_refused(inputs, came):
         make().collate(["x"], inputs)
     assert str(refused.value) == (
         "text: the encoder's `inputs()` must give `tokenizer, max_tokens` or `ngrams, bits, "
-        f"max_chars`, got {came}"
+        "max_chars` or `word_ngrams, bits, max_words` or `word_bits, max_words`, "
+        f"got {came}"
     )
 
 
@@ -257,3 +267,44 @@ def test_a_rendering_is_the_same_each_time_and_still_legal(text, seed):
     once = modality.render(value, plan)
     assert once == modality.render(value, plan)
     assert once == clean_text(once) != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't stop: it's 3.5€!", ["don't", "stop", ":", "it's", "3.5", "€", "!"]),
+        ("包裹没有到。 怎么办", ["包", "裹", "没", "有", "到", "。", "怎", "么", "办"]),
+        ("पार्सल अभी नहीं आया।", ["पार्सल", "अभी", "नहीं", "आया", "।"]),
+        ("الطرد لم يصل بعد؟", ["الطرد", "لم", "يصل", "بعد", "؟"]),
+        ("great😀 👍🏽", ["great", "😀", "👍", "🏽"]),
+        ("", []),
+    ],
+)
+def test_words_of_any_script_stand_apart_from_punctuation(text, words):
+    assert split_words(text, 99) == words
+    assert split_words(text, 2) == words[:2]
+
+
+def test_words_become_hashes_that_need_no_vocabulary():
+    arrays = number_words(["b foobar B", ""], word_bits=8, max_words=9)
+
+    # FNV-1a of `foobar` is published as 0x85944171f73967e8; folded to 32 bits and then to 8.
+    folded = 0x85944171 ^ 0xF73967E8
+    assert arrays["ids"][0, 1] == 1 + ((folded >> 8 ^ folded) & 0xFF)
+    assert arrays["ids"][0, 0] == arrays["ids"][0, 2] != arrays["ids"][0, 1]
+    assert arrays["ids"][1].tolist() == arrays["mask"][1].tolist() == [0, 0, 0]
+    assert arrays["mask"][0].tolist() == [1, 1, 1]
+
+
+def test_runs_of_words_are_counted():
+    arrays = weigh_word_ngrams(["a b a b", "b"], word_ngrams=[1, 2], bits=20, max_words=4)
+
+    twice = 1 + np.log(2)
+    wanted = {"a": twice, "b": twice, "a b": twice, "b a": 1}
+    expected = {hash_word(run, 20): pytest.approx(weight) for run, weight in wanted.items()}
+    assert dict(zip(arrays["buckets"][0], arrays["weights"][0], strict=True)) == expected
+    assert arrays["weights"][1].tolist() == [1, 0, 0, 0]
+
+
+def test_a_word_without_end_is_hashed_in_no_time():
+    assert number_words(["x" * 100_000], word_bits=8, max_words=3)["mask"].sum() == 1
