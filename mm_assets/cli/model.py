@@ -12,7 +12,7 @@ from mm_assets.contracts.errors import ServingError
 
 DEFAULT_MODEL = Path("artifacts/onnx")
 # What an option of each kind takes that is no file; a mapping is JSON, such as '{"age": 30}'.
-CELLS = {"text": "TEXT", "features": "LIST", "tabular": "MAPPING"}
+CELLS = {"text": "TEXT", "features": "LIST", "events": "LIST", "tabular": "MAPPING"}
 
 
 class PredictCommand(click.Command):

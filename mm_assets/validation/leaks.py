@@ -142,7 +142,7 @@ def _list_views(
                 yield f"{key}.{column}", columns[column], INPUT_ADVICE
         elif kind == "text":
             yield key, cells.str.strip().str.casefold(), INPUT_ADVICE
-        elif pd.api.types.is_string_dtype(cells.dropna()) and kind != "features":
+        elif pd.api.types.is_string_dtype(cells.dropna()) and not _are_lists(cells):
             folder, _, name = (cells.str.rpartition("/")[at] for at in range(3))
             yield f"folder of {key}", folder, NAME_ADVICE
             yield f"file name of {key}", _drop_numbers(name), NAME_ADVICE
@@ -150,6 +150,11 @@ def _list_views(
     if not rows[GROUP].equals(rows[ID]):
         yield "group", _drop_numbers(rows[GROUP]), NAME_ADVICE
     yield "order of rows", pd.Series(np.arange(len(rows)), index=rows.index), NAME_ADVICE
+
+
+def _are_lists(cells: pd.Series) -> bool:
+    """Tell whether cells hold lists as JSON, and no paths."""
+    return bool(cells.dropna().str.lstrip().str.startswith("[").any())
 
 
 def _read_row(cell: object) -> dict[str, Any]:

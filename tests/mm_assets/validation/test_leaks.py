@@ -147,3 +147,11 @@ def test_a_million_rows_take_seconds():
     assert time.monotonic() - started < 20
     assert [result.column for result in suite.failed] == ["note"]
     assert len(labels) > MOST_ROWS
+
+
+@pytest.mark.parametrize("kind", ["events", "features", "signal"])
+def test_lists_written_as_json_are_no_paths(kind):
+    told = '[[0, "' + LABELS + '/a"]]'
+    assert not any("channel" in column for column in warn({"channel": kind}, channel=told))
+    paths = LABELS + "/x.npy"
+    assert "folder of channel" in warn({"channel": kind}, channel=paths)
