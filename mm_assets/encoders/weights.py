@@ -64,6 +64,20 @@ PUBLISHED = {
         },
         megabytes=17,
     ),
+    "speech_embedding": PublishedWeights(
+        requirement="openwakeword==0.5.1",
+        wheel_sha256="015467e49f08b0ef8efa433690ce70566abb72f7c36501a6fa893762b4ddc559",
+        inside="openwakeword/resources/models",
+        files={
+            "melspectrogram.onnx": (
+                "ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f"
+            ),
+            "embedding_model.onnx": (
+                "70d164290c1d095d1d4ee149bc5e00543250a7316b59f31d056cff7bd3075c1f"
+            ),
+        },
+        megabytes=17,
+    ),
 }
 
 
