@@ -38,6 +38,7 @@ _NO_PROTOCOL = "none"
 # What PyAV raises beside FFmpeg's own errors where a file names a layout, format or rate that
 # there is not.
 _MISTAKES = (ValueError, LookupError, ArithmeticError)
+_NO_FORMAT = (av.error.InvalidDataError, av.error.ArgumentError)  # none of the list's, also
 _ADDRESS = re.compile(r"\s*(\bat\s+)?0x[0-9a-fA-F]+")
 
 
@@ -63,15 +64,17 @@ def open_container(data: bytes, *, reason: str) -> Iterator[av.container.InputCo
         https://ffmpeg.org/ffmpeg-protocols.html (protocol_whitelist).
     """
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": _NO_PROTOCOL}
-    advice = f"; files may be {', '.join(CONTAINERS)}"
+    known = False
     try:
         with av.open(io.BytesIO(data), options=options, metadata_errors="ignore") as container:
-            advice = ""
+            known = True
             for stream in container.streams:
                 if stream.codec_context is not None:
                     stream.codec_context.thread_count = 1
             yield container
     except (av.FFmpegError, *_MISTAKES) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        why = _ADDRESS.sub("", why).strip()
-        raise BadSampleError(reason, f"FFmpeg cannot decode it: {why}{advice}") from None
+        detail = f"FFmpeg cannot decode it: {_ADDRESS.sub('', why).strip()}"
+        if not known and isinstance(error, _NO_FORMAT):
+            detail += f"; files may be {', '.join(CONTAINERS)}"
+        raise BadSampleError(reason, detail) from None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mm_assets.contracts.errors import BadSampleError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LONGEST = 4096  # characters of a path; Linux takes no more bytes
 ABSOLUTE, NO_FOLDER = "/", ""  # what `find_missing_folders` calls absolute paths and bare names
 
 
@@ -35,6 +37,11 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
         raise BadSampleError(
             "path_not_text", f"the cell must hold a path as text, got {type(cell).__name__}"
         )
+    if len(cell) > LONGEST:
+        raise BadSampleError(
+            "file_unreadable",
+            f"{_show(cell)} cannot be read: a path of {len(cell)} characters is too long",
+        )
     try:
         if _is_absolute(cell):
             raise BadSampleError("path_absolute", _advise_absolute(cell, folder))
@@ -46,19 +53,26 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
                 "file_missing",
                 f"there is no file {cell!r} in the data folder{_advise_missing(cell, folder)}",
             )
-        size = path.stat().st_size
-        if size > max_megabytes * 1e6:
-            raise BadSampleError(
-                "file_too_large",
-                f"{cell!r} has {size / 1e6:.1f} MB, the limit is {max_megabytes:g} MB",
-            )
-        data = path.read_bytes()
+        with _open_without_waiting(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max_megabytes * 1e6:
+                raise BadSampleError(
+                    "file_too_large",
+                    f"{cell!r} has {size / 1e6:.1f} MB, the limit is {max_megabytes:g} MB",
+                )
+            data = file.read(size)  # no further, if it grows meanwhile
     except (OSError, ValueError, RuntimeError) as error:  # no permission, NUL in it, a link loop
         why = getattr(error, "strerror", None) or "it is no legal path"
-        raise BadSampleError("file_unreadable", f"{cell!r} cannot be read: {why}") from None
+        raise BadSampleError("file_unreadable", f"{_show(cell)} cannot be read: {why}") from None
     if not data:
         raise BadSampleError("file_empty", f"{cell!r} has no bytes")
     return data
+
+
+def _open_without_waiting(path: Path) -> BinaryIO:
+    """Open what was a file a moment ago: no link, and no pipe that nobody writes to."""
+    unusual = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, os.O_RDONLY | unusual), "rb")
 
 
 def find_missing_folders(cells: pd.Series, folder: Path) -> dict[str, int]:
@@ -118,6 +132,11 @@ def _list_folded(folder: Path, changed_ns: int) -> dict[str, str]:
 
 def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _show(cell: str) -> str:
+    text = repr(cell)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _is_absolute(cell: str) -> bool:

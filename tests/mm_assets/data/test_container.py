@@ -149,6 +149,14 @@ def test_what_is_no_container_is_refused_with_those_that_are():
     assert caught.value.reason == "audio_unreadable"
 
 
+def test_a_cut_file_of_a_known_format_is_called_just_that():
+    with (
+        pytest.raises(BadSampleError, match=r"^audio_unreadable: FFmpeg .* it: End of file$"),
+        open_container(encode("ogg", "flac")[:30], reason="audio_unreadable"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("error", "detail"),
     [

@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 import unicodedata
 
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mm_assets.contracts.errors import BadSampleError
-from mm_assets.data.media import find_missing_folders, read_media
+from mm_assets.data.media import _open_without_waiting, find_missing_folders, read_media
 
 
 @pytest.fixture
@@ -62,7 +63,12 @@ def test_a_data_folder_that_is_itself_a_link_is_fine(data, tmp_path):
         ("pipe", "file_missing"),
         ("empty.png", "file_empty"),
         ("a\0b", "file_unreadable"),
+        ("x" * 300, "file_unreadable"),
         ("x" * 5000, "file_unreadable"),
+        ("a/" * 5_000_000, "file_unreadable"),
+        ("/a" * 5_000_000, "file_unreadable"),
+        ("../" * 3_000_000, "file_unreadable"),
+        ("\ud800.png", "file_unreadable"),
         (7, "path_not_text"),
     ],
 )
@@ -72,6 +78,37 @@ def test_other_bad_cells_have_their_own_reason(data, cell, reason):
     error = reason_of(cell, data)
     assert error.reason == reason
     assert str(data) not in error.detail, "a report must not hold this machine's paths"
+    assert len(error.detail) < 500
+    error.detail.encode()  # lone surrogates are escaped
+
+
+def test_a_file_that_never_stops_growing_is_read_as_far_as_it_went(data):
+    stop = threading.Event()
+
+    def grow():
+        with (data / "log.bin").open("ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(b"0" * 10_000)
+
+    (data / "log.bin").write_bytes(b"0")
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        for _ in range(20):
+            assert len(read_media("log.bin", data, max_megabytes=1e6)) > 0
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_file_that_became_a_pipe_or_a_link_is_not_waited_for(data):
+    # As if it had been a file when it was looked at.
+    os.mkfifo(data / "pipe")
+    (data / "link").symlink_to(data.parent / "secret.txt")
+    with _open_without_waiting(data / "pipe") as pipe:
+        assert pipe.read(1) == b""
+    with pytest.raises(OSError, match="symbolic links"):
+        _open_without_waiting(data / "link")
 
 
 def test_a_file_over_the_limit_is_not_read(data):
