@@ -16,6 +16,7 @@ from mm_assets.cli.encoders import encoders
 from mm_assets.cli.model import predict, weights
 from mm_assets.cli.pipeline import stage, summary, upgrade
 from mm_assets.cli.quarantine import quarantine
+from mm_assets.cli.store import store
 from mm_assets.contracts.errors import MMAssetsError
 
 
@@ -51,6 +52,7 @@ for command in (
     predict,
     encoders,
     weights,
+    store,
 ):
     mm.add_command(command)
 

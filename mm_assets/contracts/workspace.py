@@ -97,6 +97,16 @@ class Workspace:
         return Path(os.environ.get("MM_STORE") or self.root / ".mm" / "store")
 
     @property
+    def rejected(self) -> Path:
+        """Vectors that are not finite, until a run has reported them."""
+        return self.root / ".mm" / "rejected"
+
+    @property
+    def spool(self) -> Path:
+        """Where rows that a network learns from wait, in a file without a name."""
+        return self.root / ".mm" / "spool"
+
+    @property
     def weights(self) -> Path:
         """Published weights, shareable between checkouts through `MM_WEIGHTS`."""
         return Path(os.environ.get("MM_WEIGHTS") or self.root / ".mm" / "weights")

@@ -17,7 +17,7 @@ from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.disk import require_space
 from mm_assets.data.progress import announce
 from mm_assets.data.table import COPY, ID, read_augmented
-from mm_assets.data.vectors import Embeddings, align_vectors, read_embeddings
+from mm_assets.data.vectors import Embeddings, read_embeddings
 from mm_assets.export.parity import BATCH_SIZES, Difference, compare, largest_gap, round_up
 from mm_assets.modalities.base import Arrays
 from mm_assets.serving.predictor import (
@@ -32,7 +32,9 @@ from mm_assets.stages.project import Project, name_broken_cell
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
+    from mm_assets.encoders.base import Encoder
     from mm_assets.export.onnx_model import EndToEndModel
     from mm_assets.training.model import FusionModel
 
@@ -87,7 +89,7 @@ def _export(project: Project, folder: Path) -> StageReport:
             "add such rows or set `export.enabled: false` in params.yaml"
         )
     embeddings = {key: read_embeddings(project.workspace.embeddings(key)) for key in keys}
-    networks = {key: project.encoders[key].network(embeddings[key].state or None) for key in keys}
+    networks = {key: _build_network(project.encoders[key], embeddings[key]) for key in keys}
     inputs = {key: project.encoders[key].inputs() for key in keys}
 
     def take(subset: tuple[str, ...], size: int) -> tuple[Arrays, np.ndarray]:
@@ -151,6 +153,12 @@ def _export(project: Project, folder: Path) -> StageReport:
         suites=(suite,),
         tables=(_tabulate(differences, served, [name_subset(subset) for subset in rows]),),
     )
+
+
+def _build_network(encoder: Encoder, embeddings: Embeddings) -> nn.Module:
+    """Build the network that made the stored vectors or sequences."""
+    sequence = embeddings.encoder.get("sequence")
+    return (encoder.sequence_network if sequence else encoder.network)(embeddings.state or None)
 
 
 def _tabulate(differences: list[Difference], served: dict[str, float], subsets: list[str]) -> Table:
@@ -227,9 +235,9 @@ def _answer(
     """Answer from the stored vectors, as `evaluate` does."""
     import torch
 
-    vectors = {
-        key: torch.from_numpy(align_vectors(embeddings[key], rows)[0]) for key in fusion.modalities
-    }
+    from mm_assets.training.examples import gather_vectors
+
+    vectors, _ = gather_vectors(rows, {key: embeddings[key] for key in fusion.modalities})
     shown = torch.tensor([key in subset for key in fusion.modalities])
     with torch.inference_mode():
         found = fusion.probabilities(vectors, shown.expand(len(rows), -1))

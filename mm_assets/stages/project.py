@@ -99,6 +99,12 @@ def build_project(config: Config, workspace: Workspace) -> Project:
                     f"params.yaml: `modalities.{key}.encoder.name` {encoder.name!r} cannot be "
                     "exported to ONNX; choose another or set `export.enabled: false`"
                 )
+            if encoder.precision != "float32":
+                raise ConfigError(
+                    f"params.yaml: `modalities.{key}.encoder.precision` must be float32 while "
+                    f"`export.enabled` is true, got {encoder.precision}: the exported graph computes "
+                    "in float32, and would answer otherwise than the trained model; set one of them"
+                )
     return Project(config, workspace, modalities, encoders, targets)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from mm_assets.contracts.errors import DataContractError
-from mm_assets.data.vectors import Embeddings, align_vectors
+from mm_assets.data.vectors import Embeddings, align_sequences, align_vectors
 from mm_assets.targets.base import Target
 from mm_assets.training.steps import Steps
 
@@ -74,21 +74,44 @@ def gather_examples(
     Raises:
         DataContractError: A row has no vector of any modality, or a label is not a class.
     """
-    aligned = {name: align_vectors(found, rows) for name, found in embeddings.items()}
-    presence = torch.stack(
-        [torch.from_numpy(present) for _, present in aligned.values()], dim=1
-    )  # (row, modality)
+    vectors, presence = gather_vectors(rows, embeddings)
     if not presence.any(dim=1).all():
         bare = rows.loc[~presence.any(dim=1).numpy(), "id"].iloc[0]
         raise DataContractError(
-            f"every row needs a vector of at least one modality ({', '.join(aligned)}), but row "
+            f"every row needs a vector of at least one modality ({', '.join(vectors)}), but row "
             f"{bare!r} has none; run the embed stages again: `dvc repro`"
         )
     return Examples(
-        {name: torch.from_numpy(matrix) for name, (matrix, _) in aligned.items()},
+        vectors,
         presence,
         {
             name: torch.tensor(target.encode(rows[name], where=name))
             for name, target in targets.items()
         },
     )
+
+
+def gather_vectors(
+    rows: pd.DataFrame, embeddings: Mapping[str, Embeddings]
+) -> tuple[dict[str, Tensor | Steps], Bool[Tensor, "row modality"]]:
+    """Bring vectors or sequences together, in the order of the rows.
+
+    Args:
+        rows: Columns ``id`` and ``copy``.
+        embeddings: By modality, in the model's order.
+
+    Returns:
+        What `Examples` holds: `vectors` and `presence`.
+    """
+    vectors: dict[str, Tensor | Steps] = {}
+    presence = []
+    for name, found in embeddings.items():
+        if found.encoder.get("sequence"):
+            sequences, there = map(torch.from_numpy, align_sequences(found, rows))
+            vectors[name] = Steps(sequences, there)
+            presence.append(there.any(dim=1))
+        else:
+            matrix, present = align_vectors(found, rows)
+            vectors[name] = torch.from_numpy(matrix)
+            presence.append(torch.from_numpy(present))
+    return vectors, torch.stack(presence, dim=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, Int64, Shaped
 
 from mm_assets.contracts.report import SuiteResult
 from mm_assets.validation.runner import run_suite
@@ -14,16 +16,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAME = 4  # decimals of a vector relative to its norm: closer than that is the same vector
+Chunk = tuple[Float32[np.ndarray, "step dim"], Int64[np.ndarray, " chosen"]]
 
 
 def measure_vectors(
-    rows: pd.DataFrame, matrix: Float32[np.ndarray, "row dim"], contents: list[str]
+    rows: pd.DataFrame,
+    chunks: Callable[[], Iterable[Chunk]],
+    contents: Shaped[np.ndarray, " row"],
 ) -> pd.DataFrame:
     """Measure each vector, in whole numbers and yes or no, which rounding cannot change.
 
     Args:
         rows: Columns ``id`` and ``copy``; one per present cell.
-        matrix: float32 (row, dim).
+        chunks: Gives the vectors of the rows in order, some rows at a time, with each row's number
+            of vectors; it is called twice. Of a sequence, the mean is measured.
         contents: The digest of what each vector was made of.
 
     Returns:
@@ -33,31 +39,54 @@ def measure_vectors(
     """
     import pandas as pd
 
-    safe = np.nan_to_num(matrix, posinf=0, neginf=0).astype(np.float64)
-    norms = np.linalg.norm(safe, axis=1)
-    away = np.linalg.norm(safe - safe.mean(axis=0), axis=1)
-    scaled = np.round(safe / np.maximum(norms, 1e-12)[:, None], SAME) + 0.0  # no negative zero
-    frame = pd.DataFrame(
-        {
-            "vector": [row.tobytes() for row in scaled],
-            "content": contents,
-            "original": rows["copy"].to_numpy() == 0,
-        }
-    )
-    owners = frame[frame["original"]].groupby("vector")["content"].nunique()
-    shared = frame["vector"].map(owners).fillna(1) > 1
+    mean = sum(_clear(_average(*chunk)).sum(axis=0) for chunk in chunks()) / len(rows)  # (dim,)
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("dim", "values_not_finite", "is_zero", "is_average", "digest")
+    }
+    for chunk in chunks():
+        vectors = _average(*chunk)  # (row, dim)
+        safe = _clear(vectors)
+        norms = np.linalg.norm(safe, axis=1)
+        floor = np.maximum(norms, 1e-12)
+        parts["dim"].append(np.full(len(vectors), vectors.shape[1]))
+        parts["values_not_finite"].append((~np.isfinite(vectors)).sum(axis=1))
+        parts["is_zero"].append(norms == 0)
+        parts["is_average"].append(np.linalg.norm(safe - mean, axis=1) <= 10.0**-SAME * floor)
+        rounded = np.rint(safe / floor[:, None] * 10**SAME).astype(np.int16)
+        digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rounded]
+        parts["digest"].append(np.array(digests, dtype="S16"))
+    measured = {name: np.concatenate(found) for name, found in parts.items()}
+    kinds, vector_of = np.unique(measured.pop("digest"), return_inverse=True)
+    distinct, content_of = np.unique(contents, return_inverse=True)
+    measured["is_average"] &= len(distinct) > 1
+    original = rows["copy"].to_numpy() == 0
+    pairs = np.unique(np.stack([vector_of, content_of])[:, original], axis=1)
+    owners = np.bincount(pairs[0], minlength=len(kinds))  # contents of samples, by vector
     return pd.DataFrame(
         {
             "id": rows["id"].to_numpy(),
             "copy": rows["copy"].to_numpy(),
-            "dim": matrix.shape[1],
-            "values_not_finite": (~np.isfinite(matrix)).sum(axis=1),
-            "is_zero": norms == 0,
-            "is_average": (frame["content"].nunique() > 1)
-            & (away <= 10.0**-SAME * np.maximum(norms, 1e-12)),
-            "is_copied": (shared & frame["original"]).to_numpy(),
+            **measured,
+            "is_copied": (owners[vector_of] > 1) & original,
         }
     )
+
+
+def _average(
+    vectors: Float32[np.ndarray, "step dim"], steps: Int64[np.ndarray, " chosen"]
+) -> Float32[np.ndarray, "chosen dim"]:
+    """Give each row's mean vector."""
+    if len(vectors) == len(steps):
+        return vectors
+    sums = np.add.reduceat(vectors, np.cumsum(steps) - steps, axis=0)
+    found: np.ndarray = sums / steps[:, None].astype(np.float32)
+    return found
+
+
+def _clear(vectors: Float32[np.ndarray, "row dim"]) -> Float64[np.ndarray, "row dim"]:
+    """Put 0 in the place of what is not finite."""
+    found: np.ndarray = np.nan_to_num(vectors, posinf=0, neginf=0).astype(np.float64)
+    return found
 
 
 def check_embeddings(measures: pd.DataFrame, *, rows: int, dim: int) -> SuiteResult:

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from mm_assets.contracts.errors import DataContractError, StageError
-from mm_assets.data.vectors import Embeddings, align_vectors, read_embeddings, write_embeddings
+from mm_assets.data import vectors as module
+from mm_assets.data.vectors import (
+    Embeddings,
+    MatrixFile,
+    align_sequences,
+    align_vectors,
+    read_chunks,
+    read_embeddings,
+    write_embeddings,
+)
 
 
 def make(ids, copies, state=None):
@@ -56,20 +65,83 @@ def test_two_vectors_of_one_row_are_refused():
         align_vectors(make(["a", "a"], [1, 1]), rows)
 
 
-@pytest.mark.parametrize("version", [0, 2, None])
+@pytest.fixture
+def sequences():
+    """Row a has 2 steps, b has 3, c has 1."""
+    matrix = np.arange(12, dtype=np.float32).reshape(6, 2)
+    encoder = {"name": "e", "dim": 2, "sequence": True}
+    return Embeddings(
+        np.array(["a", "b", "c"]), np.zeros(3, int), matrix, encoder, {}, np.array([2, 3, 1])
+    )
+
+
+def test_sequences_are_read_back_row_by_row(tmp_path, sequences):
+    write_embeddings(tmp_path, sequences)
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    matrix = np.load(tmp_path / "vectors.npy")
+    assert rows[["start", "steps"]].to_numpy().tolist() == [[0, 2], [2, 3], [5, 1]]
+    np.testing.assert_array_equal(matrix, sequences.matrix)
+    got = read_embeddings(tmp_path)
+    assert isinstance(got.matrix, np.memmap)
+    assert got.lengths.tolist() == [2, 3, 1]
+
+
+def test_sequences_follow_the_rows_padded_and_masked(sequences):
+    rows = pd.DataFrame({"id": ["c", "x", "b"], "copy": 0})
+
+    padded, mask = align_sequences(sequences, rows)
+
+    np.testing.assert_array_equal(mask, [[1, 0, 0], [0, 0, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(padded[0], [[10, 11], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(padded[1], np.zeros((3, 2)))
+    np.testing.assert_array_equal(padded[2], [[4, 5], [6, 7], [8, 9]])
+
+
+def test_a_vector_is_a_sequence_of_one_step():
+    given = make(["a", "b"], [0, 0])
+    rows = pd.DataFrame({"id": ["b", "x"], "copy": 0})
+    padded, mask = align_sequences(given, rows)
+    aligned, present = align_vectors(given, rows)
+    np.testing.assert_array_equal(padded[:, 0], aligned)
+    np.testing.assert_array_equal(mask[:, 0], present)
+
+
+def test_sequences_are_no_vectors(sequences):
+    with pytest.raises(DataContractError, match=r"one vector a row, got sequences of encoder e"):
+        align_vectors(sequences, pd.DataFrame({"id": ["a"], "copy": [0]}))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 24, 40, 10_000])
+def test_chunks_hold_whole_rows_in_their_order(tmp_path, sequences, monkeypatch, chunk_bytes):
+    monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    write_embeddings(tmp_path, sequences)
+    chunks = list(read_chunks(tmp_path, sequences.lengths))
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in chunks]), sequences.matrix)
+    assert np.concatenate([steps for _, steps in chunks]).tolist() == [2, 3, 1]
+    assert all(len(part) == steps.sum() for part, steps in chunks)
+
+
+def test_a_matrix_may_be_written_in_any_order(tmp_path):
+    with MatrixFile(tmp_path, 4, 2) as file:
+        file.put(3, np.full((1, 2), 3, np.float32))
+        file.put(0, np.array([[0, 0], [1, 1]], np.float32))
+    np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy")[:, 0], [0, 1, 0, 3])
+
+
+@pytest.mark.parametrize("version", [0, 1, None])
 def test_vectors_of_another_schema_are_refused(tmp_path, version):
     folder = tmp_path / "text"
     folder.mkdir()
     write_embeddings(folder, make(["a"], [0]))
     described = json.loads((folder / "encoder.json").read_text())
-    assert described.pop("schema_version") == 1
+    assert described.pop("schema_version") == 2
     if version is not None:
         described["schema_version"] = version
     (folder / "encoder.json").write_text(json.dumps(described))
 
     with pytest.raises(
         StageError,
-        match=rf"/text have schema version {version}, this release reads 1; make them again with "
+        match=rf"/text have schema version {version}, this release reads 2; make them again with "
         r"`dvc repro -f embed@text`",
     ):
         read_embeddings(folder)

@@ -22,8 +22,19 @@ def matrix():
 CONTENTS = [f"c{i}" for i in range(ROWS)]
 
 
+def measure(rows, matrix, contents, *, chunk=64):
+    """Vectors come some rows at a time."""
+
+    def chunks():
+        for at in range(0, len(matrix), chunk):
+            part = matrix[at : at + chunk]
+            yield part, np.ones(len(part), np.int64)
+
+    return measure_vectors(rows, chunks, np.array(contents))
+
+
 def failures(rows, matrix, contents=CONTENTS, *, expected_rows=ROWS, dim=8):
-    suite = check_embeddings(measure_vectors(rows, matrix, contents), rows=expected_rows, dim=dim)
+    suite = check_embeddings(measure(rows, matrix, contents), rows=expected_rows, dim=dim)
     assert suite.name == "embeddings_are_sound"
     assert not any(result.errored for result in suite.results)
     warnings = {result.column for result in suite.results if result.severity == "warning"}
@@ -97,7 +108,21 @@ def test_a_copy_may_equal_its_own_sample_and_equal_contents_each_other(rows, mat
 def test_rounding_between_runs_does_not_show(rows, matrix):
     moved = (matrix * (1 + 1e-7)).astype(np.float32)
     one, two = (
-        check_embeddings(measure_vectors(rows, m, CONTENTS), rows=ROWS, dim=8)
-        for m in (matrix, moved)
+        check_embeddings(measure(rows, m, CONTENTS), rows=ROWS, dim=8) for m in (matrix, moved)
     )
     assert one == two
+
+
+def test_the_size_of_chunks_does_not_show(rows, matrix):
+    matrix[:10], matrix[20:60], matrix[70, 2] = 0, matrix[0], np.nan
+    one, two = (measure(rows, matrix, CONTENTS, chunk=chunk) for chunk in (7, ROWS))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_of_a_sequence_its_mean_is_measured(rows):
+    vectors = np.array([[3, 1], [-3, -1], [2, 2], [1, np.inf]], np.float32)
+    measures = measure_vectors(
+        rows.iloc[[0, 2, 4]], lambda: [(vectors, np.array([2, 1, 1]))], np.array(["a", "b", "c"])
+    )
+    assert measures["is_zero"].tolist() == [True, False, False]
+    assert measures["values_not_finite"].tolist() == [0, 0, 1]
