@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+import regex
+from pydantic import Field, field_validator
 
 from mm_assets.contracts.errors import BadSampleError, DataContractError
+from mm_assets.data.markup import strip_markup
 from mm_assets.modalities import base
 
 if TYPE_CHECKING:
@@ -25,6 +29,11 @@ UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
     r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
+CLUSTER = regex.compile(r"\X")  # what a reader takes for one character, UAX #29
+NO_TEXT = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202d\u202e\ufeff]")
+MANY_SIGNS = re.compile(r"[^\w\s\0-\x7f]{31,}")  # combining marks are neither letter nor space
+MOST_MARKS = 30  # on one character, as in UAX #15's stream-safe format; no language needs more
+RAW_SHARE = 20  # a text is this many times its cleaned length at most, markup and all
 NO_LETTER = re.compile(r"[^\w\s]")
 VIRAMA = 9  # the combining class of signs that stack the next consonant onto the one before
 JOINER = "\u200d"
@@ -34,11 +43,13 @@ FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
 class TextOptions(base.Options):
-    """What a legal text is."""
+    """What a legal text is, and what is taken out of it."""
 
     limits: ClassVar[frozenset[str]] = frozenset({"max_chars"})
 
-    max_chars: Annotated[int, Field(ge=1)] = 100_000
+    max_chars: Annotated[int, Field(ge=1)] = 100_000  # after cleaning: some 30 pages
+    # Texts that are HTML or XML lose their tags; others, code too, are left alone: `strip_markup`.
+    markup: Literal["strip", "keep"] = "strip"
 
 
 class TextAugment(base.Options):
@@ -50,14 +61,42 @@ class TextAugment(base.Options):
     drop: Share = 0.05
     swap: Share = 0.05  # with the next word
     typo: Share = 0.05  # two neighbouring letters change places
+    synonym: Share = 0.1  # of what `synonyms` lists
+    # By word or phrase, in any case: what may stand in its place. In scripts without spaces it is
+    # replaced wherever it occurs.
+    synonyms: Annotated[dict[str, list[str]], Field(default_factory=dict)]
+
+    @field_validator("synonyms")
+    @classmethod
+    def _clean_synonyms(cls, given: dict[str, list[str]]) -> dict[str, list[str]]:
+        cleaned = {
+            clean_text(word).casefold(): [clean_text(one) for one in others]
+            for word, others in given.items()
+        }
+        for word, others in cleaned.items():
+            if not (word and others and all(others)):
+                raise ValueError(
+                    f"a word and its synonyms must not be empty, got {word!r}: {others}"
+                )
+        return cleaned
+
+    @functools.cached_property
+    def listed(self) -> Any:  # noqa: ANN401 - a pattern of `regex`, which has no public type
+        """A pattern of all words that have synonyms, the longest first."""
+        return regex.compile(r"\L<words>", regex.IGNORECASE, words=list(self.synonyms))
+
+    @functools.cached_property
+    def synonyms_digest(self) -> str:
+        """Names the list in plans, which would be long if each held all of it."""
+        return hashlib.sha256(json.dumps(self.synonyms, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Text(base.Modality[str]):
     """Text, cleaned to Unicode NFC with single spaces; cut up when a batch is made."""
 
     kind: ClassVar[str] = "text"
-    version: ClassVar[int] = 2
-    decoders: ClassVar[tuple[str, ...]] = ("tokenizers",)
+    version: ClassVar[int] = 3
+    decoders: ClassVar[tuple[str, ...]] = ("regex", "tokenizers")
     is_file: ClassVar[bool] = False
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "ids": (1,),
@@ -78,8 +117,8 @@ class Text(base.Modality[str]):
             raise BadSampleError(
                 "text_not_text", f"the cell must hold text, got {type(cell).__name__}"
             )
-        scalars = cell.encode("utf-8", errors="surrogatepass").decode("utf-8", errors="replace")
-        return clean_text(scalars).encode()
+        text = join_surrogates(cell)
+        return clean_text(strip_markup(text) if self.options.markup == "strip" else text).encode()
 
     def probe(self, cell: object, folder: Path) -> dict[str, float | int | str]:
         """Measure `chars` and `words` after cleaning; see `Modality.probe`."""
@@ -96,13 +135,18 @@ class Text(base.Modality[str]):
         Raises:
             BadSampleError: ``text_not_text``, ``text_empty`` or ``text_too_long``.
         """
+        most = self.options.max_chars
+        if isinstance(cell, str) and len(cell) > RAW_SHARE * most:  # not worth the time to clean
+            raise BadSampleError(
+                "text_too_long",
+                f"the text has {len(cell)} characters before cleaning; after it, {most} are allowed",
+            )
         text = self.read(cell, folder).decode()
         if not any(unicodedata.category(char)[0] not in "CZ" for char in text):
             raise BadSampleError("text_empty", "the text has no visible character")
-        if len(text) > self.options.max_chars:
+        if len(text) > most:
             raise BadSampleError(
-                "text_too_long",
-                f"the text has {len(text)} characters, the limit is {self.options.max_chars}",
+                "text_too_long", f"the text has {len(text)} characters, the limit is {most}"
             )
         return text
 
@@ -111,12 +155,22 @@ class Text(base.Modality[str]):
         return base.Sketch(text=value)
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Keep the chances and draw a seed; see `Modality.plan`."""
-        return {**self.augmentation.model_dump(), "seed": int(rng.integers(2**32))}
+        """Keep the chances, name the list of synonyms and draw a seed; see `Modality.plan`."""
+        chances = self.augmentation.model_dump(include={"drop", "swap", "typo"})
+        if self.augmentation.synonyms:
+            chances["synonym"] = self.augmentation.synonym
+            chances["synonyms"] = self.augmentation.synonyms_digest
+        return {**chances, "seed": int(rng.integers(2**32))}
 
     def render(self, value: str, plan: Mapping[str, Any]) -> str:
-        """Drop, swap and misspell words (or characters, see `split_units`); at least one stays."""
+        """Replace, drop, swap and misspell words (or characters, see `split_units`); one stays.
+
+        Raises:
+            DataContractError: The plan was drawn with another list of synonyms.
+        """
         rng = np.random.default_rng(plan["seed"])
+        if "synonyms" in plan:
+            value = self._replace_synonyms(value, plan, rng)
         units, spaces = split_units(value)
         keep = rng.random(len(units)) >= plan["drop"]
         keep[rng.integers(len(units))] = True
@@ -128,6 +182,26 @@ class Text(base.Modality[str]):
             units[at] = _misspell(units[at], rng)
         rendered = "".join(space + unit for space, unit in zip(spaces, units, strict=True))
         return clean_text(rendered)
+
+    def _replace_synonyms(
+        self, value: str, plan: Mapping[str, Any], rng: np.random.Generator
+    ) -> str:
+        known: TextAugment = self.augmentation
+        if plan["synonyms"] != known.synonyms_digest:
+            raise DataContractError(
+                "text: the copies were planned with another list of `augment.synonyms` than "
+                "params.yaml has now; run `dvc repro augment`"
+            )
+        ends = {0, *(cluster.end() for cluster in CLUSTER.finditer(value))}
+
+        def replace(match: Any) -> str:  # noqa: ANN401 - a match of `regex`
+            whole = {match.start(), match.end()} <= ends and _is_word(value, *match.span())
+            others = known.synonyms.get(match[0].casefold())
+            if not (whole and others and rng.random() < plan["synonym"]):
+                return str(match[0])
+            return _copy_case(match[0], others[rng.integers(len(others))])
+
+        return clean_text(known.listed.sub(replace, value))
 
     def collate(self, values: Sequence[str], inputs: Mapping[str, Any]) -> base.Arrays:
         """Cut texts into tokens, n-grams or words, as the encoder asks, and pad to the longest.
@@ -167,12 +241,39 @@ class Text(base.Modality[str]):
 
 
 def clean_text(text: str) -> str:
-    """Normalise to NFC, drop control characters and lone surrogates, collapse whitespace.
+    """Normalise to NFC, drop what is no text, collapse whitespace.
 
-    Format characters stay: Persian, Indic scripts and emoji need joiners.
+    What is no text: control characters, byte order marks, the two signs that make letters show in
+    an order in which nobody wrote them, lone surrogates, and marks beyond 30 on one character.
+    Other format characters stay: Persian, Indic scripts and emoji need joiners.
+
+    Source:
+        Unicode Standard Annex #15, https://www.unicode.org/reports/tr15/
     """
-    kept = (c for c in text if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"})
-    return " ".join(unicodedata.normalize("NFC", "".join(kept)).split())
+    kept = NO_TEXT.sub("", join_surrogates(text))
+    # Python sorts a run of marks in quadratic time: some ten thousand would take seconds.
+    normal = unicodedata.normalize("NFC", MANY_SIGNS.sub(_shorten, kept))
+    # Normalising may split a mark in two.
+    return " ".join(MANY_SIGNS.sub(_shorten, normal).split())
+
+
+def join_surrogates(text: str) -> str:
+    """Join pairs of surrogates, as careless JSON has them, to one character; drop lone ones."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
+    return text
+
+
+def _shorten(signs: re.Match[str]) -> str:
+    """Drop combining marks that follow on too many others."""
+    kept, marks = [], 0
+    for char in signs[0]:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        if marks <= MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def split_units(text: str) -> tuple[list[str], list[str]]:
@@ -364,9 +465,32 @@ def fold_text(text: str) -> str:
     return f" {unicodedata.normalize('NFKC', folded)} "
 
 
+def _is_word(text: str, start: int, end: int) -> bool:
+    """Tell whether a passage, cut between clusters, ends where words do."""
+    return not any(
+        0 < at < len(text)
+        and _is_lettery(text[at - 1])
+        and _is_lettery(text[at])
+        and not (UNSPACED.match(text[at - 1]) or UNSPACED.match(text[at]))
+        for at in (start, end)
+    )
+
+
+def _is_lettery(char: str) -> bool:
+    """Tell whether a character is written within words: letters, marks, digits and joiners."""
+    return unicodedata.category(char)[0] in "LMN" or char in "\u200c\u200d"
+
+
+def _copy_case(word: str, other: str) -> str:
+    """Write a synonym as the word it replaces is written: all in capitals, or the first letter."""
+    if word.isupper() and (len(word) > 1 or len(other) == 1):
+        return other.upper()
+    return other[0].upper() + other[1:] if word[:1].isupper() else other
+
+
 def _misspell(word: str, rng: np.random.Generator) -> str:
     """Exchange two neighbouring inner letters; words with marks or digits are left alone."""
-    if len(word) < 4 or not word.isalpha():
+    if len(word) < 4 or not word.isalpha() or len(CLUSTER.findall(word)) < len(word):
         return word
     at = int(rng.integers(1, len(word) - 2))
     return word[:at] + word[at + 1] + word[at] + word[at + 2 :]

@@ -1,15 +1,18 @@
 import hashlib
 import json
+import pickle
+import time
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from mm_assets.contracts.errors import BadSampleError, DataContractError
+from mm_assets.contracts.errors import BadSampleError, ConfigError, DataContractError
 from mm_assets.modalities.base import load_modality
 from mm_assets.modalities.text import (
     clean_text,
@@ -65,13 +68,19 @@ def tokenizer(tmp_path):
         ("한\u1100\u1161", "한가"),
         ("ខ្មែរ မြန်မာ ລາວ", "ខ្មែរ မြန်မာ ລາວ"),
         ("a\ud800b", "ab"),
+        ("\ud83d\ude00 in two halves", "😀 in two halves"),
+        ("\ufeffa\u202egpj.exe\u202c", "agpj.exe\u202c"),
+        ("a" + "\u0301\u0323" * 50 + "b", "ạ" + "\u0323" * 14 + "\u0301" * 15 + "b"),
     ],
 )
 def test_cleaning_harms_no_script(given, cleaned):
     assert clean_text(given) == cleaned
 
 
-@given(st.text())
+MANY_MARKS = st.text(st.sampled_from("a\u0301\u0323\u0344\u0f73\u1161\u093c"), max_size=200)
+
+
+@given(st.text(st.characters()) | MANY_MARKS)
 def test_cleaning_twice_changes_nothing_more(text):
     once = clean_text(text)
     assert clean_text(once) == once
@@ -108,6 +117,37 @@ def test_a_bad_text_has_its_reason(cell, reason):
         with pytest.raises(BadSampleError) as caught:
             look(cell, HERE)
         assert caught.value.reason == reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 10**7, "\ud800" * 10**7, "好" * 10**7, "a" + "\u0301\u0323" * 10**6, "<b>" * 660_000],
+)
+def test_a_text_of_megabytes_is_judged_at_once(text):
+    started = time.process_time()
+    with pytest.raises(BadSampleError, match=r"characters"):
+        make(max_chars=100_000).probe(text, HERE)
+    assert time.process_time() - started < 15
+
+
+def test_a_text_far_too_long_is_not_even_cleaned():
+    with pytest.raises(
+        BadSampleError,
+        match=r"the text has 101 characters before cleaning; after it, 5 are allowed",
+    ):
+        make(max_chars=5).decode(" " * 101, HERE)
+    assert make(max_chars=5).decode(" " * 99 + "a", HERE) == "a"
+
+
+def test_markup_goes_unless_it_is_to_be_kept():
+    page = "<p>Fish &amp; chips<br>5 &lt; 6</p>"
+    assert make().decode(page, HERE) == "Fish & chips 5 < 6"
+    assert make(markup="keep").decode(page, HERE) == page
+    assert make().preprocessing() != make(markup="keep").preprocessing()
+    with pytest.raises(BadSampleError) as caught:
+        make().decode("<br><hr/>", HERE)
+    assert caught.value.reason == "text_empty"
 
 
 def test_the_limit_is_named():
@@ -308,3 +348,106 @@ def test_runs_of_words_are_counted():
 
 def test_a_word_without_end_is_hashed_in_no_time():
     assert number_words(["x" * 100_000], word_bits=8, max_words=3)["mask"].sum() == 1
+
+
+# Whole characters as readers see them, of many scripts: none of them may come apart.
+CLUSTERS = [
+    *("a", "e\u0301", "ﬁ", "ß", "İ", "x\u0323\u0307", "我", "的", "葛\U000e0100", "が", "ｶﾞ"),
+    *("한", "글", "م", "حَ", "ٱ", "ل\u0651\u064f", "क्षि", "मे", "ना\u0902", "ที่", "น้ำ", "เ", "ສີ"),
+    *(
+        "ခြ",
+        "ខ្មែ",
+        "👩\u200d👩\u200d👧",
+        "👍🏽",
+        "🇨🇳",
+        "🇫🇷",
+        "❤\ufe0f",
+        "1\ufe0f\u20e3",
+        "\U0001f3f4\U000e0067\U000e0062\U000e007f",
+    ),
+]
+TEXTS = st.lists(st.sampled_from([*CLUSTERS, " ", " ", ", "]), min_size=1, max_size=40)
+SYNONYMS = {
+    "a": ["b"],
+    "👍": ["👎"],
+    "的": ["之"],
+    "🇨🇳🇫🇷": ["🇩🇪"],
+    "क": ["ख"],
+    "م": ["ن"],
+    "น": ["ม"],
+}
+
+
+@given(TEXTS.map("".join), st.integers(0, 2**31))
+def test_no_character_of_any_script_comes_apart_in_a_copy(text, seed):
+    chances = {"drop": 0.2, "swap": 0.5, "typo": 0.8}
+    modality = make({**chances, "synonym": 1.0, "synonyms": SYNONYMS})
+    try:
+        value = modality.decode(text, HERE)
+    except BadSampleError:
+        return
+    rendered = modality.render(value, modality.plan(np.random.default_rng(seed)))
+    others = {one for many in SYNONYMS.values() for one in many}
+    assert set(regex.findall(r"\X", rendered)) <= {*regex.findall(r"\X", value), *others, " "}
+    assert rendered == clean_text(rendered)
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("A good film.", "A great film."),
+        ("GOOD! Good, goods, very-good", "GREAT! Great, goods, very-great"),
+        ("I would not, well, NOT AT ALL", "I would not, well, BY NO MEANS"),
+        ("我的包裹还没到", "我的快递还没到"),
+        ("پیام می\u200cخواهم می خواهم", "پیام می\u200cخواهم همی خواهم"),  # noqa: RUF001
+        ("नमस्ते नमस", "नमस्ते प्रणाम"),  # a prefix that ends before a mark is no word
+        ("👍🏽 👍", "👍🏽 👏"),
+        ("Cafe\u0301 ole", "Bistro ole"),
+        ("用iPhone拍", "用手机拍"),
+    ],
+)
+def test_synonyms_stand_where_whole_words_stood_and_as_they_were_written(text, rendered):
+    synonyms = {
+        "good": ["great"],
+        "Not at all": ["by no means"],
+        "包裹": ["快递"],
+        "می": ["همی"],
+        "नमस": ["प्रणाम"],
+        "👍": ["👏"],
+        "café": ["bistro"],
+        "iPhone": ["手机"],
+    }
+    nothing = {"drop": 0.0, "swap": 0.0, "typo": 0.0}
+    modality = make({**nothing, "synonym": 1.0, "synonyms": synonyms})
+    assert modality.render(clean_text(text), modality.plan(np.random.default_rng(0))) == rendered
+
+
+def test_synonyms_are_drawn_with_their_chance_and_each_as_often():
+    augment = {"drop": 0.0, "swap": 0.0, "typo": 0.0, "synonym": 0.4}
+    modality = make({**augment, "synonyms": {"good": ["great", "fine"]}})
+    words = modality.render("good " * 6000, modality.plan(np.random.default_rng(0))).split()
+    found = {word: words.count(word) for word in set(words)}
+    assert found == pytest.approx({"good": 3600, "great": 1200, "fine": 1200}, abs=4 * 38)
+
+
+def test_a_plan_names_its_list_of_synonyms_and_holds_to_it():
+    plain, first = make(), make({"synonyms": {"good": ["great"]}})
+    plan = first.plan(np.random.default_rng(0))
+    assert set(plan) - set(plain.plan(np.random.default_rng(0))) == {"synonym", "synonyms"}
+    assert len(json.dumps(plan)) < 150
+    other = make({"synonyms": {"good": ["fine"]}})
+    with pytest.raises(DataContractError, match=r"another list of `augment.synonyms`.*dvc repro"):
+        other.render("good", plan)
+
+
+@pytest.mark.parametrize("synonyms", [{"good": []}, {" ": ["x"]}, {"good": ["\t"]}])
+def test_empty_synonyms_are_refused(synonyms):
+    with pytest.raises(ConfigError, match=r"modalities\.text\.augment.*must not be empty"):
+        make({"synonyms": synonyms})
+
+
+def test_a_modality_with_synonyms_travels_to_other_processes():
+    modality = make({"synonyms": {"good": ["great"]}})
+    plan = modality.plan(np.random.default_rng(0))
+    modality.render("good", plan)
+    assert pickle.loads(pickle.dumps(modality)).render("good", plan)  # noqa: S301 - our own bytes
