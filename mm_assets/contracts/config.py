@@ -267,10 +267,19 @@ class Config(Section):
         for owner, column in named:
             if column is None or (owner == "data.group" and column == self.data.id):
                 continue
-            if column in owners:
+            if column in owners and not self._read_differently(owners[column], owner):
                 raise ValueError(f"column {column!r} is named by both {owners[column]} and {owner}")
             owners[column] = owner
         return self
+
+    def _read_differently(self, *owners: str) -> bool:
+        """Tell whether two modalities of different kinds read a column, as a video and its sound."""
+        kinds = {
+            key: m.kind
+            for key, m in self.modalities.items()
+            if f"modalities.{key}.column" in owners
+        }
+        return len(set(kinds.values())) == len(owners)
 
 
 def read_config(path: Path) -> Config:

@@ -102,6 +102,21 @@ def test_a_column_of_two_modalities_is_refused():
         parse_config(raw)
 
 
+def test_a_video_and_its_sound_share_a_column():
+    raw = copy.deepcopy(MINIMAL)
+    raw["modalities"] = {
+        "scene": {"kind": "video", "column": "clip", "encoder": {"name": "video_frames"}},
+        "sound": {"kind": "audio", "column": "clip", "encoder": {"name": "voice_functionals"}},
+    }
+    assert parse_config(raw).modalities["sound"].column == "clip"
+
+    raw["modalities"]["sound"]["kind"] = "video"
+    with pytest.raises(
+        ConfigError, match=r"'clip' is named by both modalities\.scene\.column and "
+    ):
+        parse_config(raw)
+
+
 def test_a_modality_without_a_column_is_refused():
     raw = copy.deepcopy(MINIMAL)
     del raw["modalities"]["text"]["column"]
