@@ -49,7 +49,7 @@ class SpeechEmbedding(base.Encoder):
 
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the network, which averages over steps; see `Encoder.network`."""
-        from mm_assets.encoders.networks.speech_embedding import MeanOverSteps
+        from mm_assets.encoders.networks.mean_over_steps import MeanOverSteps
 
         return MeanOverSteps(self.sequence_network(state)).eval()
 

@@ -94,25 +94,6 @@ class SpeechEmbedding(nn.Module):
         return torch.maximum(decibels, loudest - RANGE_DB) / 10 + 2
 
 
-class MeanOverSteps(nn.Module):
-    """Average a sequence over the steps that are no padding.
-
-    Args:
-        sequence: Gives (batch, step, dim) and a mask (batch, step).
-    """
-
-    def __init__(self, sequence: nn.Module) -> None:
-        super().__init__()
-        self.sequence = sequence
-
-    def forward(self, *arrays: Tensor) -> Float[Tensor, "batch dim"]:
-        """Average."""
-        steps, valid = self.sequence(*arrays)
-        weight = valid[:, :, None].to(steps.dtype)
-        mean: Tensor = (steps * weight).sum(dim=1) / weight.sum(dim=1)
-        return mean
-
-
 def load_speech_embedding(folder: Path) -> SpeechEmbedding:
     """Read the weights out of ``melspectrogram.onnx`` and ``embedding_model.onnx``.
 
