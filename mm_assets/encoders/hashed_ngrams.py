@@ -15,24 +15,30 @@ if TYPE_CHECKING:
 LongestNgram = Annotated[int, Field(ge=1, le=8)]
 
 
-class HashedNgramsOptions(base.Options):
-    """Which runs of characters count, and how much is kept of them.
-
-    1 to 4 characters: a word of Chinese or Japanese has 1 to 4, and 3 or 4 are what is best known
-    to carry a stem or an ending where words are spelt.
-    """
+class NgramsOptions(base.Options):
+    """Which runs of characters or words count, and how much is kept of them."""
 
     shortest: LongestNgram = 1
-    longest: LongestNgram = 4
+    longest: LongestNgram
     bits: Annotated[int, Field(ge=8, le=20)] = 16  # 2^bits buckets
     dim: Annotated[int, Field(ge=2, le=1024)] = 128
-    max_chars: Annotated[int, Field(ge=1, le=20_000)] = 2000  # of a text that are read
 
     @model_validator(mode="after")
-    def _are_in_order(self) -> HashedNgramsOptions:
+    def _are_in_order(self) -> NgramsOptions:
         if self.shortest > self.longest:
             raise ValueError(f"`shortest` {self.shortest} must not exceed `longest` {self.longest}")
         return self
+
+
+class HashedNgramsOptions(NgramsOptions):
+    """Runs of characters.
+
+    1 to 4 of them: a word of Chinese or Japanese has 1 to 4, and 3 or 4 are what is best known to
+    carry a stem or an ending where words are spelt.
+    """
+
+    longest: LongestNgram = 4
+    max_chars: Annotated[int, Field(ge=1, le=20_000)] = 2000  # of a text that are read
 
 
 class HashedNgrams(base.Encoder):

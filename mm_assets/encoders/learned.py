@@ -107,10 +107,24 @@ class LearnedEncoder(base.Encoder):
 
     def network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
         """Build the fitted network; see `Encoder.network`."""
+        from mm_assets.encoders.networks.chain import Chain
+
+        return Chain(*self._restore(state)).eval()
+
+    def sequence_network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the network that gives a sequence; see `Encoder.sequence_network`.
+
+        Its body has `sequence`, which returns (batch, steps, options.dim) and the mask; what a
+        supervised encoder would answer to each step takes the place of what it answers to all.
+        """
+        from mm_assets.encoders.networks.chain import StepChain
+
+        return StepChain(*self._restore(state)).eval()
+
+    def _restore(self, state: dict[str, np.ndarray] | None) -> tuple[nn.Module, nn.Module]:
+        """Build body and last layer from a state."""
         import torch
         from torch import nn
-
-        from mm_assets.encoders.networks.chain import Chain
 
         fitted = self.require_state(state)
 
@@ -121,11 +135,10 @@ class LearnedEncoder(base.Encoder):
                 if name.startswith(f"{prefix}.")
             }
 
-        body, answers = self.body(take(CONSTANTS)), take(ANSWERS)
+        answers = take(ANSWERS)
+        with torch.random.fork_rng(devices=[]):  # weights are drawn, and then replaced
+            body = self.body(take(CONSTANTS))
+            last = nn.Linear(*reversed(answers["weight"].shape)) if answers else nn.Identity()
         body.load_state_dict({name: torch.from_numpy(a) for name, a in take(BODY).items()})
-        if not answers:
-            return body.eval()
-        outputs, dim = answers["weight"].shape
-        last = nn.Linear(dim, outputs)
         last.load_state_dict({name: torch.from_numpy(array) for name, array in answers.items()})
-        return Chain(body, last).eval()
+        return body, last

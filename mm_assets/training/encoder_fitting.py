@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from mm_assets.encoders.base import Encoder
     from mm_assets.encoders.event_counts import EventCountsOptions
-    from mm_assets.encoders.hashed_ngrams import HashedNgramsOptions
+    from mm_assets.encoders.hashed_ngrams import NgramsOptions
     from mm_assets.encoders.standardized_steps import StandardizedStepsOptions
     from mm_assets.encoders.tabular import TabularOptions
+    from mm_assets.encoders.text_cnn import WordsOptions
 
 State = dict[str, np.ndarray]
 Batches = Iterable[dict[str, np.ndarray]]
@@ -182,7 +183,7 @@ def _count_categories(column: Int64[np.ndarray, " row"]) -> Int64[np.ndarray, " 
     return found[np.argsort(-counts, kind="stable")]
 
 
-def fit_hashed_ngrams(batches: Batches, options: HashedNgramsOptions) -> State:
+def fit_hashed_ngrams(batches: Batches, options: NgramsOptions) -> State:
     """Weigh n-grams by how rare they are, and find the directions in which texts differ most.
 
     TF-IDF and a truncated SVD. A text's projection is scaled to length 1 in the end, so its
@@ -211,8 +212,8 @@ def fit_hashed_ngrams(batches: Batches, options: HashedNgramsOptions) -> State:
     known = np.flatnonzero(counts.getnnz(axis=0))
     if not len(known):
         raise TrainingError(
-            f"encoder hashed_ngrams found no run of {options.shortest} to {options.longest} "
-            "characters in any training text; lower `shortest` in params.yaml"
+            f"an encoder by n-grams found no run of {options.shortest} to {options.longest} "
+            "characters (or words) in any training text; lower `shortest` in params.yaml"
         )
     tfidf = TfidfTransformer().fit(counts[:, known])
     directions = _find_directions(tfidf.transform(counts[:, known]), options.dim)
@@ -221,6 +222,31 @@ def fit_hashed_ngrams(batches: Batches, options: HashedNgramsOptions) -> State:
     table = np.zeros((len(known) + 1, len(directions)), dtype=np.float32)
     table[1:] = directions.T * tfidf.idf_[:, None]
     return {"lookup": lookup, "table": table}
+
+
+def fit_words(batches: Batches, options: WordsOptions) -> State:
+    """Choose the words that get a vector of their own.
+
+    Args:
+        batches: ``ids``, as `Text.collate` gives them for `word_bits`.
+        options: Of the encoder.
+
+    Returns:
+        ``lookup``, int32 (hash,): a word's row in the table of vectors, `UNKNOWN` where it is in
+        the texts less than `least_count` times, and `PADDING` for padding.
+    """
+    from mm_assets.encoders.networks.words import KNOWN, PADDING, UNKNOWN
+
+    hashes = 2**options.bits + 1
+    counts = np.zeros(hashes, dtype=np.int64)
+    for batch in batches:
+        counts += np.bincount(batch["ids"].ravel(), minlength=hashes)
+    lookup = np.full(hashes, UNKNOWN, dtype=np.int32)
+    known = np.flatnonzero(counts >= options.least_count)
+    known = known[known > 0]
+    lookup[known] = np.arange(KNOWN, KNOWN + len(known))
+    lookup[0] = PADDING
+    return {"lookup": lookup}
 
 
 def _thin(batches: Batches) -> list[dict[str, np.ndarray]]:
@@ -272,4 +298,7 @@ FITTERS: dict[str, Callable[[Batches, Any], State]] = {
     "standardized_steps": fit_standardized_steps,
     "tabular": fit_tabular,
     "tabular_mlp": fit_tabular,
+    "text_cnn": fit_words,
+    "text_gru": fit_words,
+    "tfidf_svd": fit_hashed_ngrams,
 }

@@ -231,7 +231,8 @@ def _descend(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, asked.learning_rate, total_steps=asked.epochs * batches, cycle_momentum=False
     )
-    for epoch in show_progress(range(1, asked.epochs + 1), title=title, unit="epoch"):
+    epochs = range(1, asked.epochs + 1)
+    for epoch in show_progress(epochs, title=title, total=asked.epochs, unit="epoch"):
         for chosen in _shuffle(rows, sizes, batches, rng):
             loss = lose(chosen)
             optimizer.zero_grad()
