@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ MARKS = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PAR1": "parquet"}
 _DAMAGED = (
     *(ValueError, TypeError, KeyError, AttributeError, IndexError, SyntaxError, EOFError, OSError),
     *(OverflowError, RecursionError, MemoryError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -238,7 +239,7 @@ def _is_numeric(line: str, delimiter: str | None) -> bool:
 def _fill_missing(lines: Iterator[str], delimiter: str | None) -> Iterator[str]:
     """Write missing cells as NumPy reads them."""
     cut = re.escape(delimiter) if delimiter else r"\s"
-    words = r"na|n/a|null|none"
+    words = r"na|n/a|null|none|\"\""
     blank = rf"(?:{words})?" if delimiter else f"(?:{words})"
     missing = re.compile(rf"(^|{cut})[ ]*{blank}[ ]*(?={cut}|$)", re.IGNORECASE)
     for line in lines:

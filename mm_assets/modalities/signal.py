@@ -424,7 +424,7 @@ def _scale_robustly(
 
 def _cut(
     samples: Float64[np.ndarray, "channel time"], shift: int
-) -> Float64[np.ndarray, "channel time"]:
+) -> Float64[np.ndarray, "channel _"]:
     """Cut off the start, or with a negative number the end, and at most half."""
     size = min(abs(shift), samples.shape[1] // 2)
     return samples[:, size:] if shift > 0 else samples[:, : samples.shape[1] - size]

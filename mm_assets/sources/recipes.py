@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import SourceError
@@ -12,11 +13,16 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import atomic_file, find_free_name, write_text
 from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
+from mm_assets.sources.ecg import generate_ecg
 from mm_assets.sources.raw_data import copy_folder, record_data, replace_data
 from mm_assets.sources.sample import generate_sample
 
-# Recipes whose data is made up, by the language of its messages.
-GENERATED: dict[str, Literal["en", "zh"]] = {"sample": "en", "sample_zh": "zh"}
+# Recipes whose data is made up, and what writes it into a folder.
+GENERATED: dict[str, Callable[[Path], None]] = {
+    "ecg": generate_ecg,
+    "sample": generate_sample,
+    "sample_zh": partial(generate_sample, language="zh"),
+}
 
 
 def list_recipes(root: Path) -> dict[str, str]:
@@ -30,13 +36,13 @@ def list_recipes(root: Path) -> dict[str, str]:
 def use_recipe(root: Path, name: str, *, data: Path | None = None, force: bool = False) -> None:
     """Fill `data/`, write `params.yaml` from a recipe, and record the data's version with DVC.
 
-    The recipes `sample`, `sample_zh` and `cmu_mosi` know how their data is made or read; for any
+    The recipes of `GENERATED` and `cmu_mosi` know how their data is made or read; for any
     other the folder is taken as it is: a sample table and its media.
 
     Args:
         root: The project's root.
         name: A file of `recipes/`, without its ending.
-        data: The folder to fill `data/` from. The samples need none; with any other recipe but
+        data: The folder to fill `data/` from. Generated data needs none; with any other recipe but
             `cmu_mosi` it may be left out to go on with what `data/` holds.
         force: Replace `data/` even where DVC has no copy of it.
 
@@ -131,7 +137,7 @@ def _require_source(name: str, data: Path | None, present: Path) -> None:
 def _fill(name: str, data: Path | None, folder: Path) -> None:
     """Fill an empty data folder from the recipe's source."""
     if data is None:
-        generate_sample(folder, language=GENERATED[name])
+        GENERATED[name](folder)
     elif name == "cmu_mosi":
         read_cmu_mosi(data, folder)
     else:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -27,7 +27,7 @@ class Standardize(nn.Module):
     ) -> Float[Tensor, "batch channel time"]:
         """Standardise; see the class."""
         scored = (samples - self.mean) / self.scale
-        return scored * mask_steps(length, samples.shape[2]).to(samples.dtype)
+        return scored * mask_steps(length, samples).to(samples.dtype)
 
 
 class Block(nn.Module):
@@ -42,10 +42,12 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, values: Float[Tensor, "batch width time"], valid: Float[Tensor, "batch 1 half"]
+        self, values: Float[Tensor, "batch width time"], length: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch width2 half"]:
-        """Compute one block; what is not `valid` stays zero."""
-        found = F.relu(self.norms[0](self.first(values))) * valid
+        """Compute one block; what lies beyond `length`, which counts its own steps, stays zero."""
+        found = F.relu(self.norms[0](self.first(values)))
+        valid = mask_steps(length, found).to(values.dtype)
+        found = found * valid
         found = self.norms[1](self.second(self.dropout(found)))
         shown: Tensor = F.relu(found + self.shortcut(values)) * valid
         return shown
@@ -94,20 +96,21 @@ class SignalCNN(nn.Module):
         values = self.standardize(samples, length)
         if self.training and self.noise:
             values = values + self.noise * torch.randn_like(values)
-            values = values * mask_steps(length, values.shape[2]).to(values.dtype)
+            values = values * mask_steps(length, values).to(values.dtype)
         length = (length + 1) // 2
         values = F.relu(self.norm(self.stem(values)))
-        values = values * mask_steps(length, values.shape[2]).to(values.dtype)
+        values = values * mask_steps(length, values).to(values.dtype)
         for block in self.blocks:
             length = (length + 1) // 2
-            valid = mask_steps(length, (values.shape[2] + 1) // 2).to(values.dtype)
-            values = block(values, valid)
+            values = block(values, length)
         # All values are at least 0, so that padding is never the largest.
         mean = values.sum(dim=2) / length[:, None].to(values.dtype)
         found: Tensor = self.last(torch.cat([mean, values.amax(dim=2)], dim=1))
         return found
 
 
-def mask_steps(length: Int[Tensor, " batch"], steps: int) -> Tensor:
-    """Tell which steps are no padding, bool (batch, 1, steps)."""
-    return (torch.arange(steps, device=length.device) < length[:, None])[:, None]
+def mask_steps(
+    length: Int[Tensor, " batch"], values: Float[Tensor, "batch width steps"]
+) -> Bool[Tensor, "batch 1 steps"]:
+    """Tell which steps of some values are no padding."""
+    return (torch.arange(values.shape[2], device=length.device) < length[:, None])[:, None]

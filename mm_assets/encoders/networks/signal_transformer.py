@@ -62,7 +62,7 @@ class SignalTransformer(nn.Module):
         masked: float,
     ) -> None:
         super().__init__()
-        self.patch, self.dim, self.noise, self.masked = patch, dim, noise, masked
+        self.patch, self.noise, self.masked = patch, noise, masked
         self.standardize = Standardize(mean, scale)
         self.embed = nn.Linear(len(mean) * patch, dim)
         self.layers = nn.ModuleList(Layer(dim, heads, dropout) for _ in range(layers))
@@ -111,21 +111,23 @@ class SignalTransformer(nn.Module):
         values = F.pad(self.standardize(samples, length), (0, self.patch - 1))
         patches = values.unfold(2, self.patch, self.patch)  # (batch, channel, patch, sample)
         patches = patches.permute(0, 2, 1, 3).flatten(2)
-        return patches, mask_steps((length + self.patch - 1) // self.patch, patches.shape[1])
+        count = (length + self.patch - 1) // self.patch
+        return patches, mask_steps(count, patches.transpose(1, 2))
 
     def attend(
         self, values: Float[Tensor, "batch patch dim"], valid: Bool[Tensor, "batch 1 patch"]
     ) -> Float[Tensor, "batch patch dim"]:
         """Add places, and run the layers."""
-        values = values + mark_places(values.shape[1], self.dim, values.device)
+        values = values + mark_places(values)
         for layer in self.layers:
             values = layer(values, valid)
         found: Tensor = self.norm(values)
         return found
 
 
-def mark_places(steps: int, dim: int, device: torch.device) -> Float[Tensor, "steps dim"]:
+def mark_places(values: Float[Tensor, "batch steps dim"]) -> Float[Tensor, "steps dim"]:
     """Give sines and cosines of each place, whose periods grow geometrically."""
-    speed = torch.arange(dim // 2, device=device) * (-math.log(LONGEST_PERIOD) * 2 / dim)
-    angle = torch.arange(steps, device=device)[:, None] * torch.exp(speed)
+    _, steps, dim = values.shape
+    speed = torch.arange(dim // 2, device=values.device) * (-math.log(LONGEST_PERIOD) * 2 / dim)
+    angle = torch.arange(steps, device=values.device)[:, None] * torch.exp(speed)
     return torch.cat([angle.sin(), angle.cos()], dim=1)
