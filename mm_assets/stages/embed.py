@@ -61,7 +61,7 @@ AHEAD = 2  # batches that wait, ready, for each worker
 SHARD = 512  # rows computed between two writes to the store: what an interruption may cost
 SHARD_BYTES = 64_000_000  # or fewer, where they are long sequences
 
-Rows = Int[np.ndarray, " chosen"]
+Rows = Int[np.ndarray, " _"]
 State = dict[str, np.ndarray]
 Encoded = tuple[Rows, np.ndarray, np.ndarray]  # rows, their steps, vectors one after the other
 

@@ -1,0 +1,134 @@
+"""How much of what the cores can do the embed stage gets: small photos, 12-megapixel ones, 10 s clips.
+
+What the cores can do is cores / (CPU seconds of decoding and encoding a row). Those are taken in
+this process, one row after the other with one thread, right before and right after the stage's run,
+on rows of the same files and in batches as the stage's; their mean counts, so that a machine that
+grows busy meanwhile shows on both sides. The run's time is that of computing vectors, as the stage
+does it, without the start of Python and of Great Expectations:
+
+    python benchmarks/embed_throughput.py [--case photos|large|clips] [--rows N]
+
+It fails below 0.9.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from measure import ROOT
+from PIL import Image
+
+from mm_assets.contracts.config import parse_config
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.data.preparation import collate_each, join_rows
+from mm_assets.stages import embed as stage
+from mm_assets.stages.project import Project, build_project
+from mm_assets.training.device import choose_device
+from mm_assets.training.precision import place_network
+
+LEAST = 0.9
+CASES = {  # kind, encoder, rows
+    "photos": ("image", "efficientnet_lite0", 2000),
+    "large": ("image", "efficientnet_lite0", 120),
+    "clips": ("audio", "voice_functionals", 600),
+}
+
+
+def write_file(path: Path, case: str, rng: np.random.Generator) -> None:
+    """Make a photo with some structure, or a clip of noise that swells."""
+    if case == "clips":
+        swell = np.sin(np.linspace(0, 30, 160_000)) * rng.normal(0, 6000, 160_000)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(swell.clip(-32768, 32767).astype("<i2").tobytes())
+        return
+    coarse = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    size = (4000, 3000) if case == "large" else (320, 240)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+
+
+def make(root: Path, case: str, rows: int) -> Project:
+    """Make a project of that many files."""
+    kind, encoder, _ = CASES[case]
+    config = {
+        "version": 2,
+        "modalities": {"x": {"kind": kind, "column": "x", "encoder": {"name": encoder}}},
+        "targets": {"y": {"kind": "multiclass", "column": "y"}},
+        "compute": {"device": "cpu"},
+    }
+    project = build_project(parse_config(config), Workspace(root))
+    project.workspace.data.mkdir()
+    rng, suffix = np.random.default_rng(0), "wav" if kind == "audio" else "jpg"
+    cells = [f"{row}.{suffix}" for row in range(rows)]
+    for cell in cells:
+        write_file(root / "data" / cell, case, rng)
+    table = pd.DataFrame({"id": cells, "copy": 0, "split": "test", "group": cells, "x": cells})
+    project.workspace.augmented.mkdir(parents=True)
+    table.assign(render=None).to_parquet(project.workspace.augmented / "samples.parquet")
+    return project
+
+
+def measure_alone(cells: stage.Cells, rows: np.ndarray) -> float:
+    """Decode and encode with one thread; returns CPU seconds a row."""
+    torch.set_num_threads(1)
+    network = place_network(
+        cells.encoder.network(), choose_device("cpu"), precision="float32", where="x"
+    )
+    inputs, folder = cells.encoder.inputs(), cells.project.workspace.data
+    started = time.process_time()
+    for batch in cells.cut(rows):
+        items = [cells.item(row) for row in batch.tolist()]
+        arrays = join_rows(
+            collate_each(items, modality=cells.modality, folder=folder, inputs=inputs)
+        )
+        with torch.inference_mode():
+            network(*map(torch.from_numpy, arrays.values()))
+    return (time.process_time() - started) / len(rows)
+
+
+def compare(case: str, rows: int) -> bool:
+    """Run alone, the stage, and alone again; tell whether the stage is fast enough."""
+    with tempfile.TemporaryDirectory() as name:
+        project = make(Path(name), case, rows)
+        table = pd.read_parquet(project.workspace.augmented / "samples.parquet")
+        cells = stage.Cells(project, "x", table)
+        some = np.arange(0, rows, 10)
+        measure_alone(cells, some[:2])  # imports, and memory that is asked for first
+        costs = [measure_alone(cells, some)]
+        shares, _ = stage._share_out(cells)
+        started = time.perf_counter()
+        for _ in stage._encode(cells, shares[0], np.arange(rows)):
+            pass
+        seconds = time.perf_counter() - started
+        costs.append(measure_alone(cells, some))
+    cores = os.cpu_count() or 1
+    most = cores / np.mean(costs)
+    print(
+        f"{case} {rows} rows: {rows / seconds:.1f} a second; {cores} cores can do {most:.1f} "
+        f"({costs[0] * 1e3:.1f} and {costs[1] * 1e3:.1f} CPU ms a row): {rows / seconds / most:.2f}",
+        flush=True,
+    )
+    return bool(rows / seconds >= LEAST * most)
+
+
+def main() -> None:
+    """Compare each case, and exit non-zero below the limit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=list(CASES), help="one of the three only")
+    parser.add_argument("--rows", type=int)
+    given = parser.parse_args()
+    os.environ.setdefault("MM_WEIGHTS", str(Workspace(ROOT).weights))
+    cases = [given.case] if given.case else list(CASES)
+    fine = [compare(case, given.rows or CASES[case][2]) for case in cases]
+    sys.exit(not all(fine))
+
+
+if __name__ == "__main__":
+    main()
