@@ -24,10 +24,13 @@ class BadSampleError(MMAssetsError):
 
     Attributes:
         reason: A short stable code such as ``image_truncated``; counted in reports.
-        detail: One sentence for a person.
+        detail: One sentence for a person; cut after 1000 characters, since it may quote the cell,
+            with escapes in the place of lone surrogates, which no file can hold.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
+        detail = detail if len(detail) <= 1000 else f"{detail[:999]}…"
+        detail = detail.encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pkgutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,8 +208,11 @@ def write_values(value: object) -> str:
 
 
 def show_cell(cell: object) -> str:
-    """Write a cell for a message: as Python does, cut after 60 characters."""
-    text = repr(cell)
+    """Write a cell for a message: as Python does, without addresses, cut after 60 characters."""
+    try:
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(cell))
+    except (ValueError, RecursionError):  # of numbers or lists beyond Python's limits
+        text = type(cell).__name__
     return text if len(text) <= 60 else text[:58] + "…"
 
 

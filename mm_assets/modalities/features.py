@@ -215,7 +215,9 @@ class Features(base.Modality[np.ndarray]):
 
 
 def _load(cell: object) -> object:
-    """Give what the cell holds; null where it is text, but no JSON."""
+    """Give what the cell holds; null where it is text, but no JSON, or an array without axes."""
+    if isinstance(cell, np.ndarray) and not cell.ndim:
+        return None
     try:
         return json.loads(cell) if isinstance(cell, str) else cell
     except (ValueError, RecursionError):

@@ -209,7 +209,12 @@ def clean_category(value: object, column: str) -> str | None:
         BadSampleError: ``category_unreadable``: neither text nor a single number; names the column.
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond float64
+            raise BadSampleError(
+                "category_unreadable", f"column {column!r} holds a number too large for a category"
+            ) from None
         value = None if math.isnan(number) else str(int(number) if number.is_integer() else value)
     if isinstance(value, bool):
         value = str(value)
