@@ -6,6 +6,10 @@ the file. The command line prints the message alone and exits with 1.
 
 from __future__ import annotations
 
+import re
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
 
 class MMAssetsError(Exception):
     """Base of all errors below."""
@@ -24,13 +28,14 @@ class BadSampleError(MMAssetsError):
 
     Attributes:
         reason: A short stable code such as ``image_truncated``; counted in reports.
-        detail: One sentence for a person; cut after 1000 characters, since it may quote the cell,
-            with escapes in the place of lone surrogates, which no file can hold.
+        detail: One sentence for a person. It may quote the cell or a library, so it is cut after
+            1000 characters, has no memory addresses, which differ from run to run, and escapes in
+            the place of lone surrogates, which no file can hold.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
         detail = detail if len(detail) <= 1000 else f"{detail[:999]}…"
-        detail = detail.encode("utf-8", "backslashreplace").decode()
+        detail = _ADDRESS.sub("", detail).encode("utf-8", "backslashreplace").decode()
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

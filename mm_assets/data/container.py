@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,7 +38,6 @@ _NO_PROTOCOL = "none"
 # there is not.
 _MISTAKES = (ValueError, LookupError, ArithmeticError)
 _NO_FORMAT = (av.error.InvalidDataError, av.error.ArgumentError)  # none of the list's, also
-_ADDRESS = re.compile(r"\s*(\bat\s+)?0x[0-9a-fA-F]+")
 
 
 @contextmanager
@@ -74,7 +72,7 @@ def open_container(data: bytes, *, reason: str) -> Iterator[av.container.InputCo
             yield container
     except (av.FFmpegError, *_MISTAKES) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        detail = f"FFmpeg cannot decode it: {_ADDRESS.sub('', why).strip()}"
+        detail = f"FFmpeg cannot decode it: {why}"
         if not known and isinstance(error, _NO_FORMAT):
             detail += f"; files may be {', '.join(CONTAINERS)}"
         raise BadSampleError(reason, detail) from None

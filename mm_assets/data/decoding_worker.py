@@ -11,7 +11,9 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -37,8 +39,10 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
         memory_mb: What calls may take beyond what imports took, in 2^20 bytes of address space.
     """
     _die_with(parent)
+    warnings.simplefilter("ignore")  # of a decoder they do not say which file they mean
     connection: Connection[Any, Any] = Connection(handle)
     function: Callable[[Any], Any] | None = None
+    limit: int | None = None
     while True:
         try:
             message = connection.recv_bytes()
@@ -47,25 +51,20 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
         try:
             value = ForkingPickler.loads(message)
             if isinstance(value, bytes):
-                function = _load(value, memory_mb)
+                function = ForkingPickler.loads(value)
+                limit = _measure_memory(memory_mb)  # after its imports
                 connection.send((DONE, None))
             else:
                 assert function is not None, "a function comes first"
-                connection.send((DONE, function(value)))
+                with _limited(limit):
+                    result = function(value)
+                connection.send((DONE, result))
         except BadSampleError as error:
             connection.send((BAD, error))
         except MemoryError:
             connection.send((NO_MEMORY, None))
         except Exception as error:  # noqa: BLE001 - raised again by the pool
             _send_error(connection, error)
-
-
-def _load(pickled: bytes, memory_mb: int) -> Callable[[Any], Any]:
-    """Import what a function needs, and only then limit the memory."""
-    _limit_memory(None)
-    function: Callable[[Any], Any] = ForkingPickler.loads(pickled)
-    _limit_memory(memory_mb)
-    return function
 
 
 def _send_error(connection: Connection[Any, Any], error: Exception) -> None:
@@ -91,14 +90,24 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _limit_memory(memory_mb: int | None) -> None:
-    """Let this process take so much address space beyond what it has now; Linux only."""
+def _measure_memory(memory_mb: int) -> int | None:
+    """Give what this process has, and so much beyond it, in bytes of address space; Linux only."""
     if sys.platform != "linux":
+        return None
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize() + memory_mb * 2**20
+
+
+@contextmanager
+def _limited(most: int | None) -> Iterator[None]:
+    """Take no more address space than `most` bytes; what the pool sends and gets is not bounded."""
+    if most is None:
+        yield
         return
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    soft = most
-    if memory_mb is not None:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        soft = pages * resource.getpagesize() + memory_mb * 2**20
-        soft = soft if most == resource.RLIM_INFINITY else min(soft, most)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, most))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    others = [limit for limit in before if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([most, *others]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

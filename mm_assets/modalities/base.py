@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pkgutil
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -208,9 +207,9 @@ def write_values(value: object) -> str:
 
 
 def show_cell(cell: object) -> str:
-    """Write a cell for a message: as Python does, without addresses, cut after 60 characters."""
+    """Write a cell for a message: as Python does, cut after 60 characters."""
     try:
-        text = re.sub(r" at 0x[0-9a-f]+", "", repr(cell))
+        text = repr(cell)
     except (ValueError, RecursionError):  # of numbers or lists beyond Python's limits
         text = type(cell).__name__
     return text if len(text) <= 60 else text[:58] + "…"
