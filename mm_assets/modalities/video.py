@@ -493,7 +493,9 @@ def _draw(frame: av.VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "hei
     """Convert a frame to upright RGB of the given width and height."""
     transposed, mirrored, overturned = _read_orientation(frame)
     width, height = reversed(size) if transposed else size
-    pixels = frame.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+    # Threads of its own would outlive each frame by long.
+    drawn = frame.reformat(width, height, format="rgb24", interpolation="AREA", threads=1)
+    pixels = drawn.to_ndarray()
     pixels = pixels.swapaxes(0, 1) if transposed else pixels
     return np.ascontiguousarray(pixels[:: -1 if overturned else 1, :: -1 if mirrored else 1])
 
