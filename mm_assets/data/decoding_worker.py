@@ -6,6 +6,7 @@ Only what decoding needs is imported here: each process pays for it.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -53,11 +54,13 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
             if isinstance(value, bytes):
                 function = ForkingPickler.loads(value)
                 limit = _measure_memory(memory_mb)  # after its imports
+                gc.freeze()
                 connection.send((DONE, None))
             else:
                 assert function is not None, "a function comes first"
                 with _limited(limit):
                     result = function(value)
+                gc.collect()  # decoders hold native memory in cycles
                 connection.send((DONE, result))
         except BadSampleError as error:
             connection.send((BAD, error))
