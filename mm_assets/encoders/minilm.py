@@ -27,8 +27,9 @@ class MiniLM(base.Encoder):
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
+    sequential: ClassVar[bool] = True  # a step is a token, special ones too
     input_shape: ClassVar[str] = "int64 ids and mask (batch, steps)"
-    output_shape: ClassVar[str] = "float32 (batch, 384)"
+    output_shape: ClassVar[str] = "float32 (batch, 384), or (batch, steps, 384)"
     size: ClassVar[str] = "22.7 M parameters, 84 MB"
     licence: ClassVar[str] = "Apache-2.0 (weights: sentence-transformers/all-MiniLM-L6-v2)"
     source: ClassVar[str] = (
@@ -55,6 +56,12 @@ class MiniLM(base.Encoder):
         from mm_assets.encoders.networks.sentence_bert import load_sentence_bert
 
         return load_sentence_bert(find_weights(self.weights, self.name))
+
+    def sequence_network(self, state: dict[str, np.ndarray] | None = None) -> nn.Module:
+        """Build the network that does not pool; see `Encoder.sequence_network`."""
+        from mm_assets.encoders.networks.sentence_bert import load_bert
+
+        return load_bert(find_weights(self.weights, self.name))
 
 
 ENCODER = MiniLM

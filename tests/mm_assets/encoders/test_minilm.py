@@ -86,6 +86,21 @@ def test_a_vector_does_not_depend_on_its_neighbours(encoder, network, encode):
     np.testing.assert_allclose(beside[:1], alone, atol=1e-6)
 
 
+def test_the_mean_of_a_sequence_points_where_the_vector_does(encoder, network, encode):
+    import torch
+
+    from mm_assets.modalities.base import load_modality
+
+    arrays = load_modality("text", {}, {}, where="x").collate(SENTENCES, encoder.inputs())
+    with torch.inference_mode():
+        steps, mask = encoder.sequence_network()(*map(torch.from_numpy, arrays.values()))
+    assert steps.shape == (*arrays["ids"].shape, 384)
+    np.testing.assert_array_equal(mask, arrays["mask"] == 1)
+    mean = np.stack([one[real].mean(dim=0) for one, real in zip(steps, mask, strict=True)])
+    unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(encode(encoder, network, SENTENCES), unit, atol=1e-6)
+
+
 def test_text_beyond_max_tokens_is_not_read(build, weights, network, encode):
     short = build("minilm", "text", weights, max_tokens=5)
     vectors = encode(short, network, ["one two three four", "one two three five six"])
