@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,14 @@ import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mm_assets.contracts.errors import WeightsError
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.progress import announce
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,60 @@ def digest_weights(folder: Path, name: str) -> str:
     """
     find_weights(folder, name)
     return hashlib.sha256("\n".join(PUBLISHED[name].files.values()).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Digest a file that a user named, in hex; once per process while it stays as it is.
+
+    Raises:
+        WeightsError: There is no such file.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights need the file {path}, which is absent; mend its path")
+    stat = path.stat()
+    return _digest_file(path, stat.st_size, stat.st_mtime_ns)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a state dictionary that a user named, running none of the code a pickle may hold.
+
+    Args:
+        path: ``.safetensors``, or what `torch.save` wrote: the dictionary itself, or one that holds
+            it as ``model`` or ``state_dict``.
+
+    Raises:
+        WeightsError: There is no such file, or it holds anything but tensors by name.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    digest_file(path)
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+    ) as error:
+        raise WeightsError(
+            f"weights need tensors by name in {path}, got something else ({str(error)[:200]}); write "
+            "it with `torch.save(model.state_dict(), FILE)`"
+        ) from None
+    for wrapper in ("model", "state_dict"):
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    if not (isinstance(found, dict) and found and all(map(torch.is_tensor, found.values()))):
+        raise WeightsError(
+            f"weights need tensors by name in {path}, got something else; write it with "
+            "`torch.save(model.state_dict(), FILE)`"
+        )
+    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
 
 def _is_complete(folder: Path, name: str) -> bool:

@@ -73,7 +73,7 @@ class ImageOptions(base.Options):
     grey_range: tuple[float, float] | None = None
     # A larger picture is decoded at a half, a quarter or an eighth, while its longer side keeps at
     # least so many pixels; null keeps all. On 12-megapixel JPEGs this makes decoding and resizing
-    # nine times faster; EfficientNet-Lite0's vectors keep a cosine of at least 0.9995 with those of
+    # four times faster; EfficientNet-Lite0's vectors keep a cosine of at least 0.9995 with those of
     # the whole picture, as near as when the file is saved again with quality 75 (0.9993).
     keep_px: Annotated[int, Field(ge=32)] | None = 768
 
