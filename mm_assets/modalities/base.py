@@ -195,17 +195,6 @@ class Modality(ABC, Generic[Value]):
         """Give the value of least legal size that stands for an absent one; it is selected out."""
 
 
-def write_values(value: object) -> str:
-    """Write a value of any type in one line: numbers shortly, a mapping as ``key: value``."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {write_values(one)}" for key, one in value.items())
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return "[" + ", ".join(write_values(one) for one in value) + "]"
-    if isinstance(value, (float, np.floating)):
-        return "missing" if np.isnan(value) else f"{value:.4g}"
-    return "missing" if value is None else str(value)
-
-
 def show_cell(cell: object) -> str:
     """Write a cell for a message: as Python does, cut after 60 characters."""
     try:

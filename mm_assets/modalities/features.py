@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from mm_assets.contracts.errors import BadSampleError
+from mm_assets.data.cells import write_values
 from mm_assets.modalities import base
 
 FEW_NUMBERS = 8  # so many are written out; more are drawn
@@ -177,7 +178,7 @@ class Features(base.Modality[np.ndarray]):
             caption = f"{len(value)} vectors of {self.options.dim} numbers"
             return base.Sketch(caption=caption, curves=value.T)
         if len(value) <= FEW_NUMBERS:
-            return base.Sketch(text=base.write_values(value))
+            return base.Sketch(text=write_values(value))
         return base.Sketch(caption=f"{len(value)} numbers", curves=value[None])
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from mm_assets.contracts.config import ColumnType
 from mm_assets.contracts.errors import BadSampleError
+from mm_assets.data.cells import write_values
 from mm_assets.modalities import base
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Tabular(base.Modality[Row]):
 
     def describe(self, value: Row) -> base.Sketch:
         """Show every column."""
-        return base.Sketch(fields={name: base.write_values(one) for name, one in value.items()})
+        return base.Sketch(fields={name: write_values(one) for name, one in value.items()})
 
     def plan(self, rng: np.random.Generator) -> dict[str, Any]:
         """Keep the strengths and draw a seed; see `Modality.plan`."""

@@ -14,10 +14,10 @@ import pandas as pd
 from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import Plot, StageReport
 from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.cells import name_broken_cell
 from mm_assets.data.progress import show_progress
 from mm_assets.data.splits import assign_splits
 from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT
-from mm_assets.stages.project import name_broken_cell
 from mm_assets.validation.contact_sheet import draw_contact_sheet
 from mm_assets.validation.leaks import check_leaks
 from mm_assets.validation.previews import is_missing

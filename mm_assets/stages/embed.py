@@ -25,6 +25,7 @@ from mm_assets.contracts.config import SPLITS
 from mm_assets.contracts.errors import BadSampleError, StageError, StoreError
 from mm_assets.contracts.report import StageReport
 from mm_assets.data.atomic import atomic_folder
+from mm_assets.data.cells import name_broken_cell
 from mm_assets.data.decoding_pool import DecodingPool
 from mm_assets.data.disk import require_space
 from mm_assets.data.parallel import map_ahead
@@ -42,7 +43,7 @@ from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT, read_augmented
 from mm_assets.data.vectors import MatrixFile, read_chunks, write_rows
 from mm_assets.encoders.learned import LearnedEncoder
 from mm_assets.modalities.base import Arrays, digest_content
-from mm_assets.stages.project import Project, name_broken_cell
+from mm_assets.stages.project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,6 +14,7 @@ from mm_assets.contracts.errors import ExportError, StageError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.atomic import atomic_folder, write_json
+from mm_assets.data.cells import name_broken_cell
 from mm_assets.data.disk import require_space
 from mm_assets.data.progress import announce
 from mm_assets.data.table import COPY, ID, read_augmented
@@ -28,7 +29,7 @@ from mm_assets.serving.predictor import (
     Predictor,
     collate_rows,
 )
-from mm_assets.stages.project import Project, name_broken_cell
+from mm_assets.stages.project import Project
 
 if TYPE_CHECKING:
     import pandas as pd

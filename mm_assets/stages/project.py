@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mm_assets.contracts.config import Config, read_config
-from mm_assets.contracts.errors import BadSampleError, ConfigError, StageError
+from mm_assets.contracts.errors import ConfigError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import read_table
 from mm_assets.encoders.base import Encoder, load_encoder
@@ -106,27 +104,6 @@ def build_project(config: Config, workspace: Workspace) -> Project:
                     "in float32, and would answer otherwise than the trained model; set one of them"
                 )
     return Project(config, workspace, modalities, encoders, targets)
-
-
-@contextlib.contextmanager
-def name_broken_cell(who: str, sample: str, cell: object) -> Iterator[None]:
-    """Name sample and file of a cell that was valid and breaks while the block reads it.
-
-    Args:
-        who: Reads it, such as ``embed@text:``.
-        sample: Its id.
-        cell: What the table holds.
-
-    Raises:
-        StageError: The cell cannot be used now.
-    """
-    try:
-        yield
-    except BadSampleError as error:
-        raise StageError(
-            f"{who} sample {sample!r} ({str(cell)[:80]}) was valid and cannot be used now: {error}; "
-            "the data changed, so run `dvc repro` to validate it again"
-        ) from None
 
 
 def _require_fusion(name: str) -> None:

@@ -17,10 +17,10 @@ from mm_assets.contracts.config import read_config
 from mm_assets.contracts.errors import ConfigError, SourceError, StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import atomic_file
+from mm_assets.data.cells import write_values
 from mm_assets.data.disk import name_disk_errors
 from mm_assets.data.editing import edit_table
 from mm_assets.data.table import ID, as_text
-from mm_assets.modalities.base import write_values
 from mm_assets.sources.raw_data import record_data
 from mm_assets.stages.project import Project, build_project
 from mm_assets.stages.validate import judge_rows

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from mm_assets.contracts.errors import BadSampleError
-from mm_assets.modalities.base import write_values
+from mm_assets.data.cells import write_values
 
 if TYPE_CHECKING:
     from PIL import Image
