@@ -30,8 +30,8 @@ class MelCnnOptions(LearnedOptions):
     bands: Annotated[int, Field(ge=16, le=128)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     snr_db: float = 0.0  # of white noise: drawn between this, the strongest, and 30 dB above
-    tract: Share = 0.1  # of all bands, up and down: voices of other sizes
-    tempo: Share = 0.2  # natural logarithm of its change, up and down
+    tract: Share = 0.15  # natural logarithm of all frequencies' scale: voices of other sizes
+    tempo: Share = 0.2  # natural logarithm of its scale
     crop: Annotated[float, Field(ge=0, le=0.4)] = 0.1  # of the duration, at each end
     hidden: Share = 0.2  # widest stripe of frames and of bands, of which two are hidden
 

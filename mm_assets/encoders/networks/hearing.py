@@ -55,7 +55,12 @@ class Hearing(nn.Module):
         log_mel, count = self.log_mel(samples, length)
         if self.training:
             log_mel, count = warp(
-                log_mel, count, tract=self.tract, tempo=self.tempo, crop=self.crop
+                log_mel,
+                count,
+                self.log_mel.centre_hz,
+                tract=self.tract,
+                tempo=self.tempo,
+                crop=self.crop,
             )
         valid = find_valid(count, log_mel)
         log_mel = normalize_bands(raise_floor(log_mel, valid), valid)

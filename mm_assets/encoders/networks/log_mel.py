@@ -15,6 +15,11 @@ LOUD_NATS = 4.0  # below the loudest frame, 17 dB, where frames begin to count l
 FLOOR = 1e-6  # power of a band that counts as none; 16-bit rounding noise lies there
 
 
+def to_mel(frequency_hz: float) -> float:
+    """Give a pitch in mel, by O'Shaughnessy's formula, as torchaudio and HTK have it."""
+    return 2595 * math.log10(1 + frequency_hz / 700)
+
+
 class LogMel(nn.Module):
     """Short-time power in mel bands, in nats, as torchaudio's `MelSpectrogram` with Hann windows.
 
@@ -24,12 +29,16 @@ class LogMel(nn.Module):
         rate_hz: Of the samples.
         bands: Triangular filters, evenly spaced in mel from 60 Hz to half the rate.
 
+    Attributes:
+        centre_hz: Of the filters.
+
     Source:
         Davis & Mermelstein 1980, https://doi.org/10.1109/TASSP.1980.1163420
     """
 
     spectrum: Tensor
     mel: Tensor
+    centre_hz: Tensor
 
     def __init__(self, *, rate_hz: int, bands: int) -> None:
         super().__init__()
@@ -42,6 +51,8 @@ class LogMel(nn.Module):
         angle = 2 * math.pi * time[:, None] * torch.arange(size // 2 + 1) / size
         basis = window[:, None] * torch.cat([torch.cos(angle), torch.sin(angle)], dim=1)
         mel = melscale_fbanks(size // 2 + 1, LOWEST_HZ, rate_hz / 2, bands, rate_hz)
+        edges = torch.linspace(to_mel(LOWEST_HZ), to_mel(rate_hz / 2), bands + 2)
+        self.register_buffer("centre_hz", 700 * (10 ** (edges[1:-1] / 2595) - 1), persistent=False)
         self.register_buffer("spectrum", basis.float(), persistent=False)
         self.register_buffer("mel", mel, persistent=False)
 

@@ -24,18 +24,19 @@ def add_noise(
 def warp(
     spectrogram: Float[Tensor, "batch frame band"],
     count: Int[Tensor, " batch"],
+    centre_hz: Float[Tensor, " band"],
     *,
     tract: float,
     tempo: float,
     crop: float,
 ) -> tuple[Float[Tensor, "batch stretched band"], Int[Tensor, " batch"]]:
-    """Shift bands, as a shorter or longer vocal tract does, and cut and stretch time.
+    """Scale frequencies, as a shorter or longer vocal tract does, and cut and stretch time.
 
     Args:
-        spectrogram: Of mel bands; a vocal tract scales frequencies, which above 1 kHz is a shift
-            in mel.
+        spectrogram: Of mel bands.
         count: Frames of each that are no padding.
-        tract: Largest shift, as a share of all bands.
+        centre_hz: Of the bands, which lie evenly in mel.
+        tract: Largest natural logarithm of the scale.
         tempo: Largest natural logarithm of the tempo's change.
         crop: Largest share of the frames that is cut off the start, and off the end.
 
@@ -53,7 +54,9 @@ def warp(
         return 2 * torch.rand(batch, 1, device=device) - 1
 
     faster = torch.exp(tempo * draw())
-    band = torch.linspace(-1, 1, bands, device=device) + 2 * tract * draw()  # (batch, band)
+    mel = torch.log1p(torch.exp(tract * draw()) * centre_hz / 700)  # (batch, band)
+    lowest, highest = torch.log1p(centre_hz[0] / 700), torch.log1p(centre_hz[-1] / 700)
+    band = 2 * (mel - lowest) / (highest - lowest) - 1
     start, end = crop * count[:, None] * torch.rand(2, batch, 1, device=device)
     stretched = math.ceil(frames * math.exp(tempo))
     # Frames lie at -1..1, as bands do: see `grid_sample`.

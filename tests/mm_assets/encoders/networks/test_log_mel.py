@@ -98,10 +98,23 @@ def test_noise_has_the_drawn_strength_and_leaves_padding_alone():
     assert 33 < ratio_db.max() < 35.2
 
 
+def centres(bands):
+    return LogMel(rate_hz=16_000, bands=bands).centre_hz
+
+
+def test_filters_answer_most_at_their_centre():
+    network = LogMel(rate_hz=16_000, bands=24)
+    bins_hz = torch.arange(257) * 16_000 / 512
+    loudest_hz = bins_hz[network.mel.argmax(dim=0)]
+    torch.testing.assert_close(loudest_hz, network.centre_hz, atol=16.0, rtol=0)
+
+
 def test_a_warp_of_no_strength_is_none():
     spectrogram = torch.randn(2, 9, 8)
-    warped, count = warp(spectrogram, torch.tensor([9, 4]), tract=0.0, tempo=0.0, crop=0.0)
-    torch.testing.assert_close(warped, spectrogram)
+    warped, count = warp(
+        spectrogram, torch.tensor([9, 4]), centres(8), tract=0.0, tempo=0.0, crop=0.0
+    )
+    torch.testing.assert_close(warped, spectrogram, atol=1e-4, rtol=0)
     assert count.tolist() == [9, 4]
 
 
@@ -109,10 +122,15 @@ def test_a_warp_moves_bands_and_frames_within_its_limits():
     torch.manual_seed(0)
     spectrogram = torch.zeros(500, 50, 40)
     spectrogram[:, 25, 20] = 1
-    warped, count = warp(spectrogram, torch.full((500,), 50), tract=0.1, tempo=0.2, crop=0.0)
+    warped, count = warp(
+        spectrogram, torch.full((500,), 50), centres(40), tract=0.1, tempo=0.2, crop=0.0
+    )
     found = warped.flatten(1).argmax(dim=1)
     frame, band = found // 40, found % 40
-    assert (band - 20).abs().max() == 4
+    heard_hz = centres(40)[band] / centres(40)[20]
+    step = float(centres(40)[21] / centres(40)[20])
+    assert math.exp(0.1) / step < heard_hz.max() < math.exp(0.1) * step
+    assert math.exp(-0.1) / step < heard_hz.min() < math.exp(-0.1) * step
     assert 20 <= frame.min() < 22
     assert 29 < frame.max() <= 31
     assert 40 <= count.min() < 43
@@ -122,7 +140,7 @@ def test_a_warp_moves_bands_and_frames_within_its_limits():
 def test_what_is_cut_off_is_no_more_than_asked():
     torch.manual_seed(0)
     ramp = torch.arange(100.0)[None, :, None].expand(500, -1, 4)
-    cut, count = warp(ramp, torch.full((500,), 100), tract=0.0, tempo=0.0, crop=0.1)
+    cut, count = warp(ramp, torch.full((500,), 100), centres(4), tract=0.0, tempo=0.0, crop=0.1)
     start = cut[:, 0, 0]
     assert 0 <= start.min() < 0.5
     assert 9.5 < start.max() <= 10
