@@ -12,7 +12,6 @@ import resource
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -40,7 +39,6 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
         memory_mb: What calls may take beyond what imports took, in 2^20 bytes of address space.
     """
     _die_with(parent)
-    warnings.simplefilter("ignore")  # of a decoder they do not say which file they mean
     connection: Connection[Any, Any] = Connection(handle)
     function: Callable[[Any], Any] | None = None
     limit: int | None = None
@@ -55,6 +53,7 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
                 function = ForkingPickler.loads(value)
                 limit = _measure_memory(memory_mb)  # after its imports
                 gc.freeze()
+                _silence()
                 connection.send((DONE, None))
             else:
                 assert function is not None, "a function comes first"
@@ -91,6 +90,12 @@ def _die_with(parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file behind
     if os.getppid() != parent:  # it went before the line above
         os._exit(1)
+
+
+def _silence() -> None:
+    """Drop what decoders write to standard error: it does not say which file it is about."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 def _measure_memory(memory_mb: int) -> int | None:

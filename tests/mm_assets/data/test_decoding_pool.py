@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,16 @@ def test_processes_are_limited_and_import_little(pool):
     assert free_mb == pytest.approx(512, abs=64)
     assert variables == ["1", "1"]
     assert not {"torch", "great_expectations", "dagster", "av"} & set(modules)
+
+
+def shout(batch):
+    os.write(2, b"libtiff: warning\n")
+    warnings.warn("of Pillow", stacklevel=1)
+
+
+def test_what_decoders_say_to_standard_error_is_dropped(pool, capfd):
+    assert list(pool.map(shout, [[1]], ahead=1)) == [([1], None)]
+    assert capfd.readouterr().err == ""
 
 
 def test_a_process_serves_many_batches_and_another_function(pool):

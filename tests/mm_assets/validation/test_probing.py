@@ -1,9 +1,13 @@
+import ctypes
 import hashlib
 import json
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +15,7 @@ from PIL import Image
 
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities.base import load_modality
+from mm_assets.modalities.text import Text
 from mm_assets.validation import probing
 from mm_assets.validation.probing import CELLS, probe_modality
 
@@ -133,3 +138,54 @@ def test_where_tasks_begin_and_end_changes_nothing(tmp_path, monkeypatch):
             pd.testing.assert_frame_equal(one, other)
     assert whole[0].index.tolist() == [0, 3, 6]
     assert whole[1]["row"].tolist() == [3, 5, 6, 8]
+
+
+class Mined(Text):
+    """Texts in files, some of which do harm to the process that reads them."""
+
+    is_file = True
+
+    def probe(self, cell, folder):
+        said = (folder / cell).read_text()
+        match said:
+            case "segfault":
+                ctypes.string_at(0)
+            case "hang":
+                time.sleep(999)
+            case "ten gigabytes":
+                np.ones(10 * 2**30, np.uint8)
+        return super().probe(said, folder)
+
+
+@pytest.mark.slow
+def test_a_decoder_that_crashes_hangs_or_devours_costs_its_cell_alone(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
+    said = [*["fine"] * 20, "segfault", "well", "hang", "", "ten gigabytes", "good"]
+    for at, text in enumerate(said):
+        (tmp_path / f"{at}.txt").write_text(text)
+    cells = [None, *(f"{at}.txt" for at in range(len(said)))]
+    mined = Mined(TEXT.options, TEXT.augmentation)
+    measured, findings = probe(cells, tmp_path, modality=mined, decode_s=2.0)
+    assert findings[["row", "reason"]].to_numpy().tolist() == [
+        [22, "decoder_crashed"],
+        [24, "decoder_timeout"],
+        [25, "text_empty"],
+        [26, "decoder_out_of_memory"],
+    ]
+    assert measured.index.tolist() == [*range(1, 21), 22, 26]
+    assert measured["chars"].tolist() == [4] * 22
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_changes_nothing(tmp_path):
+    image = load_modality("image", {}, {}, where="modalities.photo")
+    for at in range(50):
+        picture = Image.new("RGB", (10 + at, 20))
+        picture.save(tmp_path / f"{at}.png")
+    cells = [f"{at}.png" for at in range(60)]
+    one, many = (probe(cells, tmp_path, modality=image, workers=workers) for workers in (1, 3))
+    for first, second in zip(one, many, strict=True):
+        pd.testing.assert_frame_equal(first, second)
+    assert one[0]["width_px"].tolist() == list(range(10, 60))
+    assert one[1]["reason"].tolist() == ["file_missing"] * 10
