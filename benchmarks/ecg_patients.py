@@ -27,8 +27,9 @@ from mm_assets.encoders.base import load_encoder
 from mm_assets.modalities.base import load_modality
 from mm_assets.sources.ecg import generate_ecg
 from mm_assets.targets.base import find_target
-from mm_assets.training.network_fitting import Supervision, fit_network
+from mm_assets.training.network_fitting import fit_network
 from mm_assets.training.spool import Spool
+from mm_assets.training.supervision import Supervision
 
 FOLDS, BATCH = 5, 64
 TARGET = "rhythm"

@@ -28,8 +28,11 @@ from PIL import Image
 
 from mm_assets.contracts.config import parse_config
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.data.preparation import collate_each, join_rows
-from mm_assets.stages import embed as stage
+from mm_assets.embedding.cells import Cells
+from mm_assets.embedding.encoding import encode
+from mm_assets.embedding.preparation import collate_each, join_rows
+from mm_assets.embedding.shares import open_shares
+from mm_assets.embedding.states import fit_states
 from mm_assets.stages.project import Project, build_project
 from mm_assets.training.device import choose_device
 from mm_assets.training.precision import place_network
@@ -76,13 +79,13 @@ def make(root: Path, case: str, rows: int) -> Project:
     return project
 
 
-def measure_alone(cells: stage.Cells, rows: np.ndarray) -> float:
+def measure_alone(cells: Cells, rows: np.ndarray) -> float:
     """Decode and encode with one thread; returns CPU seconds a row."""
     torch.set_num_threads(1)
     network = place_network(
         cells.encoder.network(), choose_device("cpu"), precision="float32", where="x"
     )
-    inputs, folder = cells.encoder.inputs(), cells.project.workspace.data
+    inputs, folder = cells.encoder.inputs(), cells.folder
     started = time.process_time()
     for batch in cells.cut(rows):
         items = [cells.item(row) for row in batch.tolist()]
@@ -105,13 +108,21 @@ def compare(case: str, rows: int) -> bool:
     with tempfile.TemporaryDirectory() as name:
         project = make(Path(name), case, rows)
         table = pd.read_parquet(project.workspace.augmented / "samples.parquet")
-        cells = stage.Cells(project, "x", table)
+        cells = Cells(
+            "x",
+            table,
+            modality=project.modalities["x"],
+            encoder=project.encoders["x"],
+            folder=project.workspace.data,
+            compute=project.config.compute,
+        )
         some = np.arange(0, rows, 10)
         measure_alone(cells, some[:2])  # imports, and memory that is asked for first
         costs = [measure_alone(cells, some)]
-        shares, _ = stage._share_out(cells)
+        states = fit_states(cells, project.workspace, supervision=None, seed=0)
+        (share,) = open_shares(cells, states, project.workspace)
         started, spent = time.perf_counter(), measure_cpu()
-        for _ in stage._encode(cells, shares[0], np.arange(rows)):
+        for _ in encode(cells, share, np.arange(rows)):
             pass
         seconds, spent = time.perf_counter() - started, measure_cpu() - spent
         costs.append(measure_alone(cells, some))

@@ -84,7 +84,7 @@ def _describe(encoder: type[Encoder]) -> None:
         "learns": _summarize(encoder).split(";")[0],
         "size": encoder.size,
         "ONNX": "yes" if encoder.exportable else "no, so set `export.enabled: false`",
-        "sequences": "yes, with `fusion.attend_steps`" if encoder.sequential else "no",
+        "sequences": "yes, with `sequence: true` beside `name`" if encoder.sequential else "no",
         "licence": encoder.licence,
         "source": encoder.source,
         "version": str(encoder.version),

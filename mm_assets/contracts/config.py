@@ -79,6 +79,7 @@ class EncoderConfig(BaseModel):
 
     name: Name
     precision: Precision = "float32"  # bf16 and int8 are faster where the device has them
+    sequence: bool = False  # of vectors, where it can; the fusion then learns which steps matter
 
     @property
     def options(self) -> dict[str, Any]:
@@ -158,7 +159,6 @@ class FusionConfig(Section):
     name: Name = "gated"
     dim: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    attend_steps: bool = False  # ask encoders for sequences, and learn which steps matter
 
 
 class TrainConfig(Section):

@@ -196,8 +196,8 @@ def align_vectors(embeddings: Embeddings, rows: pd.DataFrame) -> tuple[np.ndarra
     if embeddings.encoder.get("sequence"):
         raise DataContractError(
             "align_vectors needs one vector a row, got sequences of encoder "
-            f"{embeddings.encoder.get('name')}; use align_sequences, or set "
-            "`fusion.attend_steps: false` in params.yaml"
+            f"{embeddings.encoder.get('name')}; use align_sequences, or leave `sequence` out of the "
+            "encoder in params.yaml"
         )
     places = _find_rows(embeddings, rows)
     present = places >= 0

@@ -46,6 +46,7 @@ class Encoder(ABC):
         options: An instance of `options_model`.
         weights: The folder of published weights.
         precision: In which numbers the network computes; its vectors are float32 all the same.
+        sequence: Whether it is to give a sequence of vectors; only where it is `sequential`.
     """
 
     name: ClassVar[str]
@@ -66,10 +67,12 @@ class Encoder(ABC):
         options: Any,  # noqa: ANN401 - an instance of the subclass's `options_model`, validated
         weights: Path,
         precision: Precision = "float32",
+        sequence: bool = False,
     ) -> None:
         self.options = options
         self.weights = weights
         self.precision = precision
+        self.sequence = sequence
 
     @property
     def supervised(self) -> bool:
@@ -133,14 +136,12 @@ class Encoder(ABC):
         state: dict[str, np.ndarray] | None = None,
         *,
         preprocessing: dict[str, Any],
-        sequence: bool = False,
     ) -> str:
         """Digest everything but the sample that decides a vector: part of the store's key.
 
         Args:
             state: The fitted state, for an encoder that has one.
             preprocessing: Of `Modality.preprocessing`.
-            sequence: Whether `sequence_network` made it.
         """
         state_digest = hashlib.sha256()
         for key in sorted(state or {}):
@@ -153,7 +154,7 @@ class Encoder(ABC):
             "state": state_digest.hexdigest(),
             "preprocessing": preprocessing,
             "precision": self.precision,
-            "sequence": sequence,
+            "sequence": self.sequence,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -183,6 +184,7 @@ def load_encoder(
     weights: Path,
     where: str,
     precision: Precision = "float32",
+    sequence: bool = False,
 ) -> Encoder:
     """Build an encoder with validated options; neither torch nor weights are loaded yet.
 
@@ -193,9 +195,11 @@ def load_encoder(
         weights: The folder of published weights.
         where: The place in `params.yaml`, such as ``modalities.text.encoder``.
         precision: In which numbers its network computes.
+        sequence: Whether it is to give a sequence of vectors.
 
     Raises:
-        ConfigError: No such encoder, it reads another kind, or an option is wrong.
+        ConfigError: No such encoder, it reads another kind, it gives no sequences, or an option is
+            wrong.
     """
     if name not in list_encoders():
         raise ConfigError(
@@ -208,4 +212,12 @@ def load_encoder(
             f"params.yaml: `{where}.name` {name!r} reads {found.kind}, but the modality is of kind "
             f"{kind}; choose one of {', '.join(list_encoders(kind))}"
         )
-    return found(validate_options(found.options_model, options, where=where), weights, precision)
+    if sequence and not found.sequential:
+        others = [other for other in list_encoders(kind) if find_encoder(other).sequential]
+        raise ConfigError(
+            f"params.yaml: `{where}.sequence` needs an encoder that gives sequences, and {name} gives "
+            f"one vector; leave it out"
+            + (f" or choose one of {', '.join(others)}" if others else f" (none for {kind} does)")
+        )
+    validated = validate_options(found.options_model, options, where=where)
+    return found(validated, weights, precision, sequence)

@@ -73,9 +73,13 @@ class HuggingFace(base.Encoder):
     options_model: ClassVar[type[base.Options]] = HuggingFaceOptions
 
     def __init__(
-        self, options: HuggingFaceOptions, weights: Path, precision: Precision = "float32"
+        self,
+        options: HuggingFaceOptions,
+        weights: Path,
+        precision: Precision = "float32",
+        sequence: bool = False,
     ) -> None:
-        super().__init__(options, weights, precision)
+        super().__init__(options, weights, precision, sequence)
         found = _read_licence(self.folder / "README.md")
         if found:
             # What the class says of models in general, its instance knows of one.

@@ -64,8 +64,9 @@ class LearnedEncoder(base.Encoder):
         options: LearnedOptions,
         weights: Path,
         precision: Precision = "float32",
+        sequence: bool = False,
     ) -> None:
-        super().__init__(options, weights, precision)
+        super().__init__(options, weights, precision, sequence)
         if self.objective not in self.objectives:
             raise ConfigError(
                 f"params.yaml: `objective` of encoder {self.name} must be one of "

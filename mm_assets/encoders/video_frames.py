@@ -43,9 +43,13 @@ class VideoFrames(base.Encoder):
     options_model: ClassVar[type[base.Options]] = VideoFramesOptions
 
     def __init__(
-        self, options: VideoFramesOptions, weights: Path, precision: Precision = "float32"
+        self,
+        options: VideoFramesOptions,
+        weights: Path,
+        precision: Precision = "float32",
+        sequence: bool = False,
     ) -> None:
-        super().__init__(options, weights, precision)
+        super().__init__(options, weights, precision, sequence)
         where = f"encoder {self.name}: image"
         self._image = base.load_encoder(
             options.image.name,
@@ -54,6 +58,7 @@ class VideoFrames(base.Encoder):
             weights=weights,
             where=where,
             precision=precision,
+            sequence=options.image.sequence,
         )
         if self._image.fitted or not self._image.exportable:
             others = [

@@ -83,6 +83,7 @@ def build_project(config: Config, workspace: Workspace) -> Project:
             weights=workspace.weights,
             where=f"modalities.{key}.encoder",
             precision=m.encoder.precision,
+            sequence=m.encoder.sequence,
         )
         for key, m in config.modalities.items()
     }

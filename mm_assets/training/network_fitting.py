@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mm_assets.contracts.errors import TrainingError
 from mm_assets.data.progress import show_progress
 from mm_assets.encoders.learned import ANSWERS, BODY, CONSTANTS, LearnedEncoder
-from mm_assets.targets.base import Target
 from mm_assets.training.encoder_fitting import FITTERS, State, fit_encoder
 from mm_assets.training.spool import Spool
+from mm_assets.training.supervision import Supervision
 
 TEMPERATURE = 0.1  # of contrastive losses; SimCLR's best, which SimCSE (0.05) is near to
 LONGEST_GRADIENT = 1.0  # what recurrent networks need, and others hardly notice
@@ -26,21 +25,6 @@ POOL = 4  # batches whose rows are sorted by size together: less padding, and ch
 FITTER_ROWS = 32  # rows per batch, where statistics are taken
 
 Rows = Int[np.ndarray, " chosen"]
-
-
-@dataclass(frozen=True)
-class Supervision:
-    """What a supervised encoder learns from.
-
-    Attributes:
-        targets: By name, fitted on training rows; their order is that of the logits.
-        labels: By target, encoded, (row, ...) of every spooled row.
-        weights: Of each target in the loss.
-    """
-
-    targets: Mapping[str, Target]
-    labels: Mapping[str, Shaped[np.ndarray, " row *label"]]
-    weights: Mapping[str, float]
 
 
 def fit_network(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mm_assets.contracts.errors import ConfigError, WeightsError
-from mm_assets.encoders.base import find_encoder, list_encoders
+from mm_assets.encoders.base import find_encoder, list_encoders, load_encoder
 from mm_assets.modalities.base import list_kinds
 
 
@@ -33,9 +33,9 @@ def test_each_kind_has_an_encoder():
 
 def test_what_decides_a_vector_decides_the_fingerprint(build, monkeypatch):
     def take(sequence=False, preprocessing=1, **options):
-        return build("voice_functionals", "audio", **options).fingerprint(
-            preprocessing={"version": preprocessing}, sequence=sequence
-        )
+        encoder = build("voice_functionals", "audio", **options)
+        encoder.sequence = sequence
+        return encoder.fingerprint(preprocessing={"version": preprocessing})
 
     first = take()
     assert first == take(max_s=15.0)
@@ -58,3 +58,21 @@ def test_an_encoder_for_another_kind_is_refused(build):
         ConfigError, match=r"'minilm' reads text, but the modality is of kind audio"
     ):
         build("minilm", "audio", Path())
+
+
+def test_sequences_of_an_encoder_that_gives_one_vector_are_refused():
+    with pytest.raises(
+        ConfigError,
+        match=r"`modalities\.t\.encoder\.sequence` needs an encoder that gives sequences, and "
+        r"hashed_ngrams gives one vector; leave it out or choose one of .*minilm, text_gru",
+    ):
+        load_encoder(
+            "hashed_ngrams",
+            {},
+            kind="text",
+            weights=Path(),
+            where="modalities.t.encoder",
+            sequence=True,
+        )
+    with pytest.raises(ConfigError, match=r"leave it out \(none for tabular does\)"):
+        load_encoder("tabular", {}, kind="tabular", weights=Path(), where="x", sequence=True)

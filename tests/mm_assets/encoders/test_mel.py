@@ -10,8 +10,9 @@ from mm_assets.contracts.errors import ConfigError
 from mm_assets.modalities.audio import Waveform
 from mm_assets.modalities.base import load_modality
 from mm_assets.targets.base import find_target
-from mm_assets.training.network_fitting import Supervision, fit_network
+from mm_assets.training.network_fitting import fit_network
 from mm_assets.training.spool import Spool
+from mm_assets.training.supervision import Supervision
 
 RATE_HZ = 16_000
 LEARNED = ["mel_cnn", "mel_lstm"]

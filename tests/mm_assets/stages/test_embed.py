@@ -9,7 +9,7 @@ from mm_assets.contracts.config import ComputeConfig, parse_config
 from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.vectors import read_embeddings
-from mm_assets.stages import embed as module
+from mm_assets.embedding import cells, encoding
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import build_project
 
@@ -141,8 +141,8 @@ def test_one_changed_file_costs_its_own_vectors_and_a_renamed_one_none(project, 
 
 
 def test_what_an_interrupted_run_computed_is_kept(project, capsys, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 2)
-    monkeypatch.setattr(module, "SHARD", 4)
+    monkeypatch.setattr(cells, "BATCH", 2)
+    monkeypatch.setattr(encoding, "SHARD", 4)
     # The smallest file comes last, and cannot be decoded.
     (project.workspace.data / "0.wav").write_bytes(b"no sound")
     with pytest.raises(
@@ -217,7 +217,7 @@ def test_a_vector_that_is_not_finite_is_reported_and_never_remembered(project, c
 def test_vectors_do_not_depend_on_the_number_of_workers(project, monkeypatch, tmp_path):
     import torch
 
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(cells, "BATCH", 2)
     threads, matrices = torch.get_num_threads(), []
     for workers in (1, 4):
         monkeypatch.setattr(ComputeConfig, "count_threads", lambda self, n=workers: n)

@@ -21,7 +21,7 @@ ROWS = 90
 EPOCHS = 40
 
 
-def make_project(root, encoder, *, fusion=None, seed=0, export=True):
+def make_project(root, encoder, *, sequence=False, seed=0, export=True):
     """60 training rows of random numbers with random labels, two of each group, and 30 others."""
     config = {
         "version": 2,
@@ -36,11 +36,10 @@ def make_project(root, encoder, *, fusion=None, seed=0, export=True):
                 "kind": "features",
                 "column": "steps",
                 "options": {"dim": 2, "sequence": True},
-                "encoder": {"name": "standardized_steps"},
+                "encoder": {"name": "standardized_steps", "sequence": sequence},
             },
         },
         "targets": {"side": {"kind": "binary", "column": "side"}},
-        "fusion": fusion or {},
         "export": {"enabled": export},
         "compute": {"device": "cpu", "threads": 1},
     }
@@ -157,8 +156,8 @@ def test_without_labels_there_is_one_state_for_all_rows(tmp_path):
     assert len(got.encoder["stored"]) == len(got.encoder["states"]) == 1
 
 
-def test_sequences_are_kept_step_by_step_where_the_fusion_asks(tmp_path):
-    project, rows = make_project(tmp_path, MLP, fusion={"attend_steps": True})
+def test_sequences_are_kept_step_by_step_where_they_are_asked_for(tmp_path):
+    project, rows = make_project(tmp_path, MLP, sequence=True)
     report = embed(project, "steps")
     got = read_embeddings(project.workspace.embeddings("steps"))
     raw = [np.array(json.loads(cell)) for cell in rows["steps"]]

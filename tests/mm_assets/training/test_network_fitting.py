@@ -14,11 +14,11 @@ from mm_assets.encoders.learned import LearnedEncoder, LearnedOptions
 from mm_assets.targets.base import find_target
 from mm_assets.training.network_fitting import (
     BOLDEST_LOGIT,
-    Supervision,
     contrastive_loss,
     fit_network,
 )
 from mm_assets.training.spool import Spool
+from mm_assets.training.supervision import Supervision
 
 CPU = torch.device("cpu")
 

@@ -28,7 +28,7 @@ def draw(padding):
 def build(dropout=0.0):
     targets = {"mood": Multiclass.from_state({"classes": ["bad", "good", "none"]})}
     encoders = {"words": {"dim": 2, "sequence": True}, "face": {"dim": 3}}
-    config = FusionConfig(dim=4, dropout=dropout, attend_steps=True)
+    config = FusionConfig(dim=4, dropout=dropout)
     return FusionModel(encoders, targets, config, members=2).eval()
 
 

@@ -1,0 +1,1 @@
+"""From the cells of one modality to stored vectors: reading, fitting, computing, writing."""

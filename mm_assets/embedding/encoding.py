@@ -1,0 +1,142 @@
+"""Computing vectors that the store lacks, and keeping them in it as they come."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mm_assets.data.disk import require_space
+from mm_assets.data.parallel import map_ahead
+from mm_assets.data.progress import announce, show_progress
+from mm_assets.embedding.cells import AHEAD
+from mm_assets.embedding.preparation import join_rows
+from mm_assets.embedding.shares import FLOAT_BYTES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mm_assets.contracts.workspace import Workspace
+    from mm_assets.embedding.cells import Cells, Rows
+    from mm_assets.embedding.shares import Share
+    from mm_assets.modalities.base import Arrays
+
+    Encoded = tuple[Rows, np.ndarray, np.ndarray]  # rows, their steps, vectors one after the other
+
+SHARD = 512  # rows computed between two writes to the store: what an interruption may cost
+SHARD_BYTES = 64_000_000  # or fewer, where they are long sequences
+
+
+def compute_missing(cells: Cells, shares: Sequence[Share], workspace: Workspace) -> None:
+    """Compute what the store lacks, and say how much that was.
+
+    Raises:
+        StageError: A cell that was valid cannot be decoded now.
+        ConfigError: The device cannot compute in the encoder's precision.
+        DiskError: The disk has too little room for the vectors.
+    """
+    wanted = []
+    for share in shares:
+        distinct, first = np.unique(cells.keys[share.rows], return_index=True)
+        wanted.append((share.rows[first], share.find(distinct) > 0))
+    new, stored = (sum(int((held == want).sum()) for _, held in wanted) for want in (False, True))
+    dim = shares[0].store.origin.dim
+    written, bought = FLOAT_BYTES * dim * len(cells), FLOAT_BYTES * dim * new
+    what = f"embed@{cells.name} ({len(cells)} vectors of {dim} numbers, {new} of them new)"
+    require_space(workspace.artifacts, written, what=what)
+    # Mostly both are on one disk.
+    require_space(workspace.store, written + bought, what=what)
+    for share, (rows, held) in zip(shares, wanted, strict=True):
+        missing = rows[~held]
+        if len(missing):
+            # The largest come first, so that too little memory shows at once.
+            order = np.lexsort((cells.keys[missing], -cells.sizes[missing]))
+            _compute(cells, share, missing[order])
+    announce(f"embed@{cells.name}: {new} vectors computed, {stored} from the store")
+
+
+def _compute(cells: Cells, share: Share, rows: Rows) -> None:
+    """Compute vectors and keep them in the store as they come."""
+    waiting: list[Encoded] = []
+    with contextlib.closing(encode(cells, share, rows)) as encoded:
+        for part in show_progress(
+            encoded,
+            title=f"embed {cells.name}",
+            total=len(rows),
+            size=lambda found: len(found[0]),
+        ):
+            waiting.append(part)
+            count = sum(len(found) for found, _, _ in waiting)
+            if count >= SHARD or sum(found[2].nbytes for found in waiting) >= SHARD_BYTES:
+                _keep(cells, share, waiting)
+                waiting.clear()
+    if waiting:
+        _keep(cells, share, waiting)
+
+
+def _keep(cells: Cells, share: Share, parts: Sequence[Encoded]) -> None:
+    """Add vectors to the store; those that are not finite go elsewhere."""
+    rows, steps, vectors = (np.concatenate(found) for found in zip(*parts, strict=True))
+    finite = np.isfinite(vectors).all(axis=1)
+    finite = np.logical_and.reduceat(finite, np.cumsum(steps) - steps)
+    for store, chosen in ((share.store, finite), (share.rejected, ~finite)):
+        store.add(cells.keys[rows[chosen]], vectors[np.repeat(chosen, steps)], steps[chosen])
+
+
+def encode(cells: Cells, share: Share, rows: Rows) -> Generator[Encoded]:
+    """Compute vectors, batch by batch.
+
+    Each worker runs the network on a batch alone, with one thread: several batches at once wait for
+    each other less than several threads a batch do, above all on a busy machine, and a vector does
+    not depend on how many there are. Files are decoded meanwhile in processes of their own; other
+    cells by the worker itself.
+
+    Yields:
+        Rows, their steps and their vectors, one after the other.
+
+    Raises:
+        StageError: A cell that was valid cannot be decoded now.
+        ConfigError: The device cannot compute in the encoder's precision.
+    """
+    import torch
+
+    from mm_assets.training.device import choose_device
+    from mm_assets.training.precision import place_network
+
+    encoder, device = cells.encoder, choose_device(cells.compute.device)
+    build = encoder.sequence_network if encoder.sequence else encoder.network
+    network: nn.Module = place_network(
+        build(share.fitted.state or None),
+        device,
+        precision=encoder.precision,
+        where=f"modalities.{cells.name}.encoder",
+    )
+
+    def run(part: tuple[Rows, list[Arrays] | None]) -> Encoded:
+        chosen, found = part
+        arrays = cells.collate(chosen) if found is None else join_rows(found)
+        with torch.inference_mode():
+            answer = network(*(torch.from_numpy(array).to(device) for array in arrays.values()))
+            if not encoder.sequence:
+                return chosen, np.ones(len(chosen), np.int64), answer.float().cpu().numpy()
+            vectors, mask = answer
+            return chosen, mask.sum(dim=1).cpu().numpy(), vectors[mask].float().cpu().numpy()
+
+    batches = cells.cut(rows)
+    parts: Generator[tuple[Rows, list[Arrays] | None]]
+    if cells.modality.is_file:
+        parts, ahead = cells.read_each(batches), cells.workers
+    else:
+        parts, ahead = ((batch, None) for batch in batches), AHEAD * cells.workers
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            cells.workers, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield from map_ahead(pool, run, parts, ahead=ahead)
+    finally:
+        parts.close()
+        torch.set_num_threads(threads)
