@@ -186,6 +186,7 @@ def test_the_scale_is_fitted_over_all_samples_but_padding(offset):
     np.testing.assert_allclose(state["scale"], [whole[0].std(), 1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_hidden_patches_are_learnt_from_those_beside_them(make):
     encoder, _ = make("signal_transformer", objective="masked")
     body = encoder.body({"mean": np.zeros(1, np.float32), "scale": np.ones(1, np.float32)})
@@ -206,6 +207,7 @@ def test_hidden_patches_are_learnt_from_those_beside_them(make):
     assert np.mean(losses[-5:]) < 0.6
 
 
+@pytest.mark.slow
 def test_padding_does_not_enter_the_masked_loss(make):
     encoder, _ = make("signal_transformer", objective="masked")
     body = encoder.body({"mean": MEAN, "scale": SCALE}).eval()
