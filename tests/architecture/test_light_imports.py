@@ -47,7 +47,7 @@ def test_start_up_loads_nothing_heavy(statement):
     "statement",
     [
         "from mm_assets.modalities.base import list_kinds, load_modality\n"
-        "needed = {'features': {'dim': 1}, 'tabular': {'columns': {'age': 'numeric'}}}\n"
+        "needed = {'features': {'dim': 1}, 'tabular': {'columns': {'age': 'numeric'}}, 'signal': {'rate_hz': 1.0}}\n"
         "for kind in list_kinds(): load_modality(kind, needed.get(kind, {}), {}, where='x')",
         "from mm_assets.encoders.base import list_encoders, find_encoder\n"
         "for name in list_encoders(): find_encoder(name)",
