@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 class TextGRUOptions(WordsOptions):
-    """Which recurrent unit."""
+    """Which recurrent unit; fewer and larger steps than others take, since each one is slow."""
 
     dim: Annotated[int, Field(ge=2, le=2048, multiple_of=2)] = 64  # half of it a direction
     cell: Literal["gru", "lstm"] = "gru"
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 15
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
 
 
 class TextGRU(LearnedEncoder):

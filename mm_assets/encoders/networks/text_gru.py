@@ -89,4 +89,5 @@ def _pick(
     vectors: Float[Tensor, "batch steps dim"], places: Int[Tensor, "batch steps"]
 ) -> Float[Tensor, "batch steps dim"]:
     """Give each text's steps in another order."""
-    return vectors.gather(1, places[:, :, None].expand_as(vectors))
+    texts = torch.arange(places.shape[0], device=places.device)
+    return vectors[texts[:, None], places]
