@@ -67,6 +67,8 @@ class Member(nn.Module):
     Args:
         dims: Width of each modality's vectors.
         sequences: Which modalities come as sequences, whose steps are attended.
+        answered: Which modalities' vectors are answers already, of a supervised encoder: a handful
+            of numbers, of which dropout would leave too few.
         targets: What is predicted.
         config: The `fusion` section of `params.yaml`.
     """
@@ -75,11 +77,15 @@ class Member(nn.Module):
         self,
         dims: list[int],
         sequences: list[bool],
+        answered: list[bool],
         targets: list[Target],
         config: FusionConfig,
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
+        self.thin = nn.ModuleList(
+            nn.Identity() if answers else nn.Dropout(config.dropout) for answers in answered
+        )
         self.projections = nn.ModuleList(nn.Linear(dim, config.dim) for dim in dims)
         self.attention = nn.ModuleList(
             AttendSteps(config.dim) if sequence else nn.Identity() for sequence in sequences
@@ -94,11 +100,11 @@ class Member(nn.Module):
     ) -> list[Float[Tensor, "batch _"]]:
         """Give each target's logits from standardised vectors."""
         projected = [
-            attention(projection(self.dropout(given.values)), given.there)
+            attention(projection(thin(given.values)), given.there)
             if isinstance(given, Steps)
-            else projection(self.dropout(given))
-            for projection, attention, given in zip(
-                self.projections, self.attention, vectors, strict=True
+            else projection(thin(given))
+            for thin, projection, attention, given in zip(
+                self.thin, self.projections, self.attention, vectors, strict=True
             )
         ]
         fused = self.dropout(self.fusion(torch.stack(projected, dim=1), presence))
@@ -112,8 +118,8 @@ class FusionModel(nn.Module):
     them by one temperature per target, where its kind is calibrated.
 
     Args:
-        encoders: Each modality's encoder as in `encoder.json`, `dim` and `sequence` among it; their
-            order is the order of `presence`.
+        encoders: Each modality's encoder as in `encoder.json`, `dim`, `sequence` and `folds` among
+            it; their order is the order of `presence`.
         targets: By name.
         config: The `fusion` section of `params.yaml`.
         members: How many networks.
@@ -143,8 +149,10 @@ class FusionModel(nn.Module):
         dims = [int(encoder["dim"]) for encoder in encoders.values()]
         self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
         sequences = [bool(encoder.get("sequence")) for encoder in encoders.values()]
+        answered = [bool(encoder.get("folds")) for encoder in encoders.values()]
         self.members = nn.ModuleList(
-            Member(dims, sequences, list(targets.values()), config) for _ in range(members)
+            Member(dims, sequences, answered, list(targets.values()), config)
+            for _ in range(members)
         )
         self.register_buffer("trust", torch.ones(len(dims)))
         self.register_buffer("temperature", torch.ones(len(targets)))

@@ -157,3 +157,13 @@ def test_weights_of_another_model_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"members": 3}))
     with pytest.raises(StageError, match=r"safetensors does not fit config\.json(.|\n)*members\.2"):
         load_model(tmp_path)
+
+
+def test_answers_of_a_supervised_encoder_are_not_thinned_out_by_dropout():
+    targets = {"mood": Multiclass(("bad", "good"))}
+    config = FusionConfig(dim=4, dropout=0.9)
+    for folds in (0, 5):
+        encoders = {"voice": {"dim": 2, "folds": folds}}
+        member = FusionModel(encoders, targets, config).train().members[0]
+        given = torch.ones(1000, 2)
+        assert bool((member.thin[0](given) == given).all()) == bool(folds)
