@@ -1,24 +1,29 @@
 """av_digits, leaving out one speaker at a time: image alone, audio alone, both.
 
-Every fold trains with the train stage's function and the defaults of the recipe, but without
-augmented copies. Of the three speakers that are left, the one after the held-out one (by name, in a
-circle) is for early stopping and calibration, as the recipe's split would have it; the held-out one
-answers for nothing but the figures. One model per fold answers from each subset of its modalities.
+The other three train; of each, one row in seven is for early stopping and calibration. Every fold
+trains with the train stage's function and the defaults of the recipe, but without augmented
+copies. An audio encoder that learns is fitted anew in every fold, by the embed stage: training rows
+are answered by networks that did not hear their speaker. The held-out speaker answers for nothing
+but the figures. One model per fold answers from each subset of its modalities.
 
     python benchmarks/av_digits_speakers.py FOLDER      # holds samples.csv, images/, audio/
+    python benchmarks/av_digits_speakers.py FOLDER --audio voice_functionals
 """
 
 import argparse
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from embedding import ROOT, embed_rows
 
-from mm_assets.contracts.config import Config, read_config
+from mm_assets.contracts.config import Config, EncoderConfig, read_config
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import read_table
+from mm_assets.encoders.base import find_encoder
+from mm_assets.encoders.learned import LearnedEncoder
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
 from mm_assets.evaluation.subsets import answer_rows
 from mm_assets.targets.base import Target, find_target
@@ -28,6 +33,7 @@ from mm_assets.training.model import FusionModel
 
 LABEL = "digit"
 ANSWERED_FROM = {"image": ("image",), "audio": ("audio",), "both": ("image", "audio")}
+KEPT_ASIDE = 7  # of so many rows, one is a validation row
 RESAMPLING = {"resamples": 10_000, "confidence": 0.95, "seed": 0}
 
 
@@ -36,29 +42,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--audio", help="encoder of the voice; the recipe's by default")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     config = read_config(ROOT / "recipes/av_digits.yaml")
+    compute = config.compute.model_copy(update={"threads": given.threads})
+    config = config.model_copy(update={"compute": compute})
+    if given.audio:
+        config = choose_audio(config, given.audio)
     raw = read_table(given.folder / config.data.table)
-    rows, embeddings = embed_rows(raw, given.folder, config)
+    learns = [
+        key
+        for key, entry in config.modalities.items()
+        if issubclass(find_encoder(entry.encoder.name), LearnedEncoder)
+    ]
+    rows, embeddings = embed_rows(
+        raw, given.folder, keep(config, set(config.modalities) - {*learns})
+    )
     target = find_target(config.targets[LABEL].kind).fit(
         rows[LABEL], config.targets[LABEL], where=LABEL
     )
-    examples = gather_examples(rows, embeddings, {LABEL: target})
     speaker = rows["group"].to_numpy()
     speakers = sorted(set(speaker))
-    encoders = {key: found.encoder for key, found in embeddings.items()}
 
     tallies: dict[str, np.ndarray] = {}
-    for at, held_out in enumerate(show_progress(speakers, title="speakers", unit="fold")):
-        stopping = speakers[(at + 1) % len(speakers)]
+    for held_out in show_progress(speakers, title="speakers", unit="fold"):
         test = speaker == held_out
-        validation = speaker == stopping
-        model = train_fold(examples, ~test & ~validation, validation, encoders, config, target)
+        validation = ~test & (np.arange(len(rows)) % KEPT_ASIDE == 0)
+        split = np.select([test, validation], ["test", "validation"], "train")
+        if learns:
+            rows, fitted = embed_rows(raw, given.folder, config=keep(config, learns), split=split)
+            embeddings |= fitted
+        found = {key: embeddings[key] for key in config.modalities}
+        examples = gather_examples(rows, found, {LABEL: target})
+        encoders = {key: one.encoder for key, one in found.items()}
+        model = train_fold(examples, split == "train", validation, encoders, config, target)
         for name, subset in ANSWERED_FROM.items():
             answers = answer_rows(model, examples.take(torch.from_numpy(test)), subset)[LABEL]
-            found = tallies.setdefault(name, np.zeros((len(rows), answers.tallies.shape[1])))
-            found[test] = answers.tallies
+            tally = tallies.setdefault(name, np.zeros((len(rows), answers.tallies.shape[1])))
+            tally[test] = answers.tallies
 
     print(f"{len(rows)} digits, {len(speakers)} speakers, each left out once; accuracy in %")
     print(f"{'':<8}" + "".join(f"{name:>10}" for name in speakers) + f"{'mean':>10}")
@@ -85,6 +107,19 @@ def main() -> None:
         )
 
 
+def keep(config: Config, modalities: Collection[str]) -> Config:
+    """Leave the other modalities out."""
+    kept = {key: one for key, one in config.modalities.items() if key in modalities}
+    return config.model_copy(update={"modalities": kept})
+
+
+def choose_audio(config: Config, name: str) -> Config:
+    """Put another encoder of the voice, with its defaults."""
+    voice = config.modalities["audio"]
+    changed = voice.model_copy(update={"encoder": EncoderConfig(name=name)})
+    return config.model_copy(update={"modalities": {**config.modalities, "audio": changed}})
+
+
 def train_fold(
     examples: Examples,
     train: np.ndarray,
@@ -93,7 +128,7 @@ def train_fold(
     config: Config,
     target: Target,
 ) -> FusionModel:
-    """Train on some speakers, and stop and calibrate on another."""
+    """Train on some rows, and stop and calibrate on others."""
     torch.manual_seed(config.seed)
     model = FusionModel(encoders, {LABEL: target}, config.fusion, members=config.train.seeds)
     train_model(

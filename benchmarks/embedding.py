@@ -1,6 +1,7 @@
 """Embedding a table for a benchmark: through the real stage, in a folder that is thrown away."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,17 +16,21 @@ ROOT = Path(__file__).parents[1]
 
 
 def embed_rows(
-    raw: pd.DataFrame, data: Path, config: Config
+    raw: pd.DataFrame,
+    data: Path,
+    config: Config,
+    split: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Embeddings]]:
-    """Embed every row with the encoders of a configuration, as if all were training rows.
+    """Embed every row with the encoders of a configuration.
 
     An encoder that is only a standardisation is undone by the model's own, which is fitted in each
-    fold on its training rows; one that learns more must be fitted per fold instead.
+    fold on its training rows; one that learns more must be fitted per fold instead, with `split`.
 
     Args:
         raw: The raw table.
         data: The folder that its paths are relative to.
         config: Names columns and encoders.
+        split: Of each row; by default all are training rows.
 
     Returns:
         Rows as `read_augmented` gives them, and vectors by modality.
@@ -34,6 +39,8 @@ def embed_rows(
         workspace = Workspace(Path(folder))
         workspace.data.symlink_to(data.resolve())
         rows = pd.DataFrame({"id": raw[config.data.id], "copy": 0, "split": "train"})
+        if split is not None:
+            rows["split"] = list(split)
         rows["group"] = raw[config.data.group]
         rows["render"] = pd.Series([None] * len(raw), dtype="str")
         for key, entry in {**config.modalities, **config.targets}.items():
