@@ -142,7 +142,10 @@ def _learn(
         from mm_assets.training.spool import Spool
 
         threads = torch.get_num_threads()
-        torch.set_num_threads(cells.workers)
+        # Threads of one small batch wait for each other. On two cores that others used as well, two
+        # took 10 to 25 times as long as one for text_cnn and 4 times for mel_cnn, in CPU seconds
+        # too; and with one, every machine's default fits the same state.
+        torch.set_num_threads(cells.compute.threads or 1)
         try:
             with Spool(workspace.spool) as spool:
                 _fill(spool, cells, rows, workspace)
