@@ -1,7 +1,6 @@
 import io
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,8 @@ from scipy.signal import butter, find_peaks, sosfreqz
 from mm_assets.contracts.errors import BadSampleError, ConfigError, DataContractError
 from mm_assets.modalities.base import load_modality
 from mm_assets.modalities.signal import Recording
+from mm_assets.sources.ecg import draw_patient, record
 
-HERE = Path(__file__).parent
-ECG = "mitdb_208.csv"  # real; see its first lines
 RATE_HZ = 100.0
 
 
@@ -232,19 +230,23 @@ def test_a_robust_scale_hardly_heeds_an_artefact():
     assert samples[40:].std() == pytest.approx(1, rel=0.05)
 
 
-def test_a_real_electrocardiogram_gives_its_beats():
-    options = {"rate_hz": 360, "band_hz": [0.5, 40.0], "resample_hz": 250}
-    modality = make(**options)
-    measured = modality.probe(ECG, HERE)
+def test_a_filtered_electrocardiogram_keeps_its_beats_where_they_were(tmp_path):
+    rng = np.random.default_rng(3)
+    raw = record(draw_patient(rng, "p1"), "normal", rng)[0] * 1000
+    np.savetxt(tmp_path / "ecg.csv", raw, header="lead_i", comments="")
+    modality = make(rate_hz=250, band_hz=[0.5, 40.0], resample_hz=125)
+    measured = modality.probe("ecg.csv", tmp_path)
     assert measured["duration_s"] == 10
-    raw = np.loadtxt(HERE / ECG, skiprows=3)
-    assert (measured["minimum"], measured["maximum"]) == (raw.min(), raw.max())
-    value = modality.decode(ECG, HERE)
-    assert value.samples.shape == (1, 2500)
-    before, _ = find_peaks(raw, prominence=150, distance=110)
-    after, _ = find_peaks(value.samples[0], prominence=150, distance=76)
-    assert len(after) == len(before) > 10
-    np.testing.assert_allclose(after / 250, before / 360, atol=0.012)
+    assert (measured["minimum"], measured["maximum"]) == (
+        pytest.approx(raw.min()),
+        pytest.approx(raw.max()),
+    )
+    value = modality.decode("ecg.csv", tmp_path)
+    assert value.samples.shape == (1, 1250)
+    before, _ = find_peaks(raw, prominence=400, distance=80)
+    after, _ = find_peaks(value.samples[0], prominence=400, distance=40)
+    assert len(after) == len(before) >= 10  # 60 to 100 beats a minute
+    np.testing.assert_allclose(after / 125, before / 250, atol=0.012)
 
 
 def test_a_plan_is_json_and_rendering_it_is_the_same_each_time():
