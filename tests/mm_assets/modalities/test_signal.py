@@ -1,6 +1,7 @@
 import io
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from mm_assets.modalities.base import load_modality
 from mm_assets.modalities.signal import Recording
 from mm_assets.sources.ecg import draw_patient, record
 
+HERE = Path()  # of cells that are no files
 RATE_HZ = 100.0
 
 
