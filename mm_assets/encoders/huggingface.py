@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import re
@@ -15,6 +14,7 @@ from mm_assets.contracts.errors import WeightsError
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.progress import announce
 from mm_assets.encoders import base
+from mm_assets.encoders.weights import digest_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ class HuggingFace(base.Encoder):
         """Give the SHA-256 of weights, configuration and tokenizer; see `Encoder.weights_digest`."""
         folder = self.find_files()
         paths = [folder / CONFIG, *_list_weights(folder), self._find_tokenizer()]
-        return hashlib.sha256("\n".join(map(_digest, paths)).encode()).hexdigest()
+        return hashlib.sha256("\n".join(map(digest_file, paths)).encode()).hexdigest()
 
     def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
         """Give the length of a vector."""
@@ -193,7 +193,7 @@ class HuggingFace(base.Encoder):
             raise WeightsError(
                 f"huggingface needs a tokenizer in {folder}: one of {', '.join(TOKENIZER_FILES)}"
             )
-        named = "\n".join(f"{path.name} {_digest(path)}" for path in [folder / CONFIG, *sources])
+        named = "\n".join(f"{path.name} {digest_file(path)}" for path in [folder / CONFIG, *sources])
         made = self._cache / "tokenizers" / hashlib.sha256(named.encode()).hexdigest()
         if not (made / TOKENIZER).is_file():
             from mm_assets.encoders.networks.huggingface import write_tokenizer
@@ -219,17 +219,6 @@ def _read_licence(card: Path) -> str:
         return ""
     found = re.match(r"---\s*\n(?:.*\n)*?licen[sc]e:\s*(\S+)", card.read_text(errors="replace"))
     return found[1] if found else ""
-
-
-def _digest(path: Path) -> str:
-    stat = path.stat()
-    return _digest_file(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.cache
-def _digest_file(path: Path, size: int, modified_ns: int) -> str:  # a changed file is a new key
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 ENCODER = HuggingFace

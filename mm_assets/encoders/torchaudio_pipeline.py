@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -12,10 +11,11 @@ from pydantic import Field
 
 from mm_assets.contracts.errors import ConfigError, WeightsError
 from mm_assets.encoders import base
+from mm_assets.encoders.weights import digest_file, read_tensors
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import nn
 
 ARCHITECTURES = ("Wav2Vec2", "WavLM")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -76,9 +76,7 @@ class TorchaudioPipeline(base.Encoder):
         """Give the SHA-256 of the weights' file; see `Encoder.weights_digest`."""
         path = self.find_file()
         config = json.dumps(self.read_config(), sort_keys=True, default=str)
-        stat = path.stat()
-        digest = _digest_file(path, stat.st_size, stat.st_mtime_ns)
-        return hashlib.sha256(f"{config}{digest}".encode()).hexdigest()
+        return hashlib.sha256(f"{config}{digest_file(path)}".encode()).hexdigest()
 
     def dim(self, state: dict[str, np.ndarray] | None = None) -> int:
         """Give the length of a vector."""
@@ -117,7 +115,9 @@ class TorchaudioPipeline(base.Encoder):
         path = self.find_file()
         # What pre-training and recognition put behind the encoder is not needed here.
         tensors = {
-            name: tensor for name, tensor in _load(path).items() if not name.startswith("aux.")
+            name: tensor
+            for name, tensor in read_tensors(path).items()
+            if not name.startswith("aux.")
         }
         inner = model.get_submodule("model") if config["normalize_waveform"] else model
         try:
@@ -191,8 +191,8 @@ class TorchaudioPipeline(base.Encoder):
             except (OSError, RuntimeError) as error:
                 raise WeightsError(
                     f"torchaudio could not fetch the weights of {self.options.model}: {error}; "
-                    f"check the network, or put {path.name} from https://download.pytorch.org/"
-                    f"torchaudio/models/ at {path}, or name one of yours in `file`"
+                    f"check the network, or put {path.name}, which torchaudio publishes, at {path}, or "
+                    "name a file of yours in `file`"
                 ) from None
         return path
 
@@ -213,37 +213,6 @@ def _check_config(path: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = config
     return found
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    """Read a state dictionary, which can hold tensors and nothing that runs.
-
-    Raises:
-        WeightsError: It is none.
-    """
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WeightsError(
-            f"torchaudio_pipeline needs a state dictionary in {path}, got something else: "
-            f"{str(error)[:300]}"
-        ) from None
-    return found
-
-
-@functools.cache
-def _digest_file(path: Path, size: int, modified_ns: int) -> str:  # a changed file is a new key
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 ENCODER = TorchaudioPipeline
