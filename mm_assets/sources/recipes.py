@@ -13,12 +13,14 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import atomic_file, find_free_name, write_text
 from mm_assets.data.progress import announce
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
+from mm_assets.sources.crane import generate_crane
 from mm_assets.sources.ecg import generate_ecg
 from mm_assets.sources.raw_data import copy_folder, record_data, replace_data
 from mm_assets.sources.sample import generate_sample
 
 # Recipes whose data is made up, and what writes it into a folder.
 GENERATED: dict[str, Callable[[Path], None]] = {
+    "crane": generate_crane,
     "ecg": generate_ecg,
     "sample": generate_sample,
     "sample_zh": partial(generate_sample, language="zh"),

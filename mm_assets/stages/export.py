@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mm_assets.contracts.config import Split
 from mm_assets.contracts.errors import ExportError, StageError
 from mm_assets.contracts.report import StageReport, SuiteResult, Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
@@ -75,9 +76,10 @@ def _export(project: Project, folder: Path) -> StageReport:
     torch.set_num_threads(project.config.compute.count_threads())
     fusion = load_model(project.workspace.model)
     keys = list(project.modalities)
-    known = read_augmented(
-        project.workspace.augmented, splits=["train", "validation"], columns=keys
-    )
+    # A training row's vector of a supervised encoder comes from another fold's network.
+    folded = any(encoder.supervised for encoder in project.encoders.values())
+    splits: list[Split] = ["validation"] if folded else ["train", "validation"]
+    known = read_augmented(project.workspace.augmented, splits=splits, columns=keys)
     rows = {subset: _choose_rows(known, subset) for subset in list_subsets(keys)}
     values = {
         subset: {key: _decode_column(project, key, chosen) for key in subset}
@@ -86,7 +88,8 @@ def _export(project: Project, folder: Path) -> StageReport:
     }
     if absent := [key for key in keys if (key,) not in values]:
         raise ExportError(
-            f"export compares on real rows, but no training or validation row has {absent[0]!r}; "
+            f"export compares on real rows, but no {'' if folded else 'training or '}validation "
+            f"row has {absent[0]!r}; "
             "add such rows or set `export.enabled: false` in params.yaml"
         )
     embeddings = {key: read_embeddings(project.workspace.embeddings(key)) for key in keys}
