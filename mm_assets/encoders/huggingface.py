@@ -193,7 +193,9 @@ class HuggingFace(base.Encoder):
             raise WeightsError(
                 f"huggingface needs a tokenizer in {folder}: one of {', '.join(TOKENIZER_FILES)}"
             )
-        named = "\n".join(f"{path.name} {digest_file(path)}" for path in [folder / CONFIG, *sources])
+        named = "\n".join(
+            f"{path.name} {digest_file(path)}" for path in [folder / CONFIG, *sources]
+        )
         made = self._cache / "tokenizers" / hashlib.sha256(named.encode()).hexdigest()
         if not (made / TOKENIZER).is_file():
             from mm_assets.encoders.networks.huggingface import write_tokenizer

@@ -172,7 +172,9 @@ class Events(base.Modality[History]):
         }
         for row, history in enumerate(values):
             types, times, given = (
-                part[-most:] for part in (history.types, history.times_s, history.values)
+                history.types[-most:],
+                history.times_s[-most:],
+                history.values[-most:],
             )
             if not types:
                 continue
