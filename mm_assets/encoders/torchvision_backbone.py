@@ -120,26 +120,7 @@ class TorchvisionBackbone(base.Encoder):
         """
         if self.options.file is not None:
             return Path(self.options.file)
-        import torch
-
-        published = self._find_published()
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.url).name
-        if not path.is_file():
-            try:
-                published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-            except (OSError, RuntimeError) as error:
-                raise WeightsError(
-                    f"encoder torchvision_backbone needs {path}, which is absent, and could not "
-                    f"fetch {published.url}: {str(error)[:200]}; put the file there, or name "
-                    "another one in `file`"
-                ) from None
-        stated = path.stem.rpartition("-")[2]  # what torchvision's names end in
-        if not digest_file(path).startswith(stated):
-            raise WeightsError(
-                f"encoder torchvision_backbone needs {path} with a SHA-256 that starts with "
-                f"{stated}, got {digest_file(path)}; delete it, and it is fetched again"
-            )
-        return path
+        return fetch_published(self._find_published(), encoder=self.name)
 
     def _find_published(self) -> WeightsEnum:
         """Find the published weights of this name.
@@ -147,17 +128,53 @@ class TorchvisionBackbone(base.Encoder):
         Raises:
             ConfigError: There are none.
         """
-        from torchvision.models import get_model_weights
-
         _require_model(self.options.model)
-        known = get_model_weights(self.options.model)
-        if self.options.weights not in known.__members__:
-            raise ConfigError(
-                f"params.yaml: `weights` of encoder torchvision_backbone must be one of "
-                f"{', '.join(known.__members__)} for {self.options.model}, got "
-                f"{self.options.weights!r}; a file on this machine goes into `file`"
-            )
-        return known[self.options.weights]
+        return choose_published(self.options.model, self.options.weights, encoder=self.name)
+
+
+def choose_published(model: str, weights: str, *, encoder: str) -> WeightsEnum:
+    """Find torchvision's weights of a name.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    from torchvision.models import get_model_weights
+
+    known = get_model_weights(model)
+    if weights not in known.__members__:
+        raise ConfigError(
+            f"params.yaml: `weights` of encoder {encoder} must be one of "
+            f"{', '.join(known.__members__)} for {model}, got {weights!r}; a file on this machine "
+            "goes into `file`"
+        )
+    return known[weights]
+
+
+def fetch_published(published: WeightsEnum, *, encoder: str) -> Path:
+    """Give the file of torchvision's weights, after fetching it where it is absent.
+
+    Raises:
+        WeightsError: It cannot be fetched, or is not the published one.
+    """
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.url).name
+    if not path.is_file():
+        try:
+            published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"encoder {encoder} needs {path}, which is absent, and could not fetch "
+                f"{published.url}: {str(error)[:200]}; put the file there, or name another one in "
+                "`file`"
+            ) from None
+    stated = path.stem.rpartition("-")[2]  # what torchvision's names end in
+    if not digest_file(path).startswith(stated):
+        raise WeightsError(
+            f"encoder {encoder} needs {path} with a SHA-256 that starts with {stated}, got "
+            f"{digest_file(path)}; delete it, and it is fetched again"
+        )
+    return path
 
 
 def _require_model(model: str) -> None:
