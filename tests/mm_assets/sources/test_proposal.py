@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -249,4 +250,4 @@ def test_signals_events_sequences_and_videos_are_proposed(tmp_path):
         "poses": ("features", {"dim": 3, "sequence": True}, "standardized_steps"),
     }
     assert "UNSURE: paths of .npy files" in text
-    assert "`rate_hz`, the samples a second" in text
+    assert "`rate_hz`, the samples a second" in re.sub(r"\s*#?\s+", " ", text)

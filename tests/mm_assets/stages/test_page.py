@@ -13,6 +13,7 @@ def messy(small):
     """A broken picture, a word that never runs, and an expectation that two rows break."""
     (small.root / "data/3.png").write_bytes(b"no picture")
     small.table.loc[4, "words"] = "<script>alert(1)</script>"
+    small.params["modalities"]["text"]["options"] = {"markup": "keep"}
     small.table.loc[6, "feeling"] = "odd"
     small.params["expectations"] = {
         "words": [

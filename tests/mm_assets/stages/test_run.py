@@ -56,7 +56,7 @@ def edit(path, old, new):
         (
             "kind: text",
             "kind: txt",
-            r"`modalities.text.kind` must be one of audio, features, image, tabular, text, got 'txt'",
+            r"`modalities.text.kind` must be one of audio, events, .*, text, video, got 'txt'",
         ),
         ("name: gated", "name: gatd", r"`fusion.name` must be one of concat, gated, got 'gatd'"),
         (
@@ -100,7 +100,7 @@ def test_a_stage_before_those_that_it_needs_says_what_to_run(root):
 def test_a_stages_declaration_is_read_for_its_modality(root):
     declared = read_declared(root, "embed", "text")
 
-    assert declared.params == ("modalities.text",)
+    assert declared.params == ("seed", "targets", "modalities.text")
     assert "artifacts/augmented" in declared.deps
 
 

@@ -14,12 +14,36 @@ def find_reasons():
     """Collect every reason that the code base gives, from its syntax tree."""
     found = set()
     for file in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        constants = read_constants(tree)
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 place = PLACES.get(node.func.id, len(node.args))
                 for part in node.args[place : place + 1]:
-                    names = (n.value for n in ast.walk(part) if isinstance(n, ast.Constant))
+                    names = [n.value for n in ast.walk(part) if isinstance(n, ast.Constant)]
+                    names += [
+                        constants.get(n.id) for n in ast.walk(part) if isinstance(n, ast.Name)
+                    ]
                     found |= {n for n in names if isinstance(n, str) and "_" in n}
+    return found
+
+
+def read_constants(tree):
+    """Give a module's texts by name, such as ``A = "x"`` and ``A, B = "x", "y"``."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            (target,) = node.targets
+            pairs = (
+                zip(target.elts, node.value.elts, strict=True)
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+                else [(target, node.value)]
+            )
+            found |= {
+                name.id: value.value
+                for name, value in pairs
+                if isinstance(name, ast.Name) and isinstance(value, ast.Constant)
+            }
     return found
 
 

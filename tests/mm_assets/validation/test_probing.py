@@ -174,7 +174,7 @@ def test_a_decoder_that_crashes_hangs_or_devours_costs_its_cell_alone(tmp_path, 
     ]
     assert measured.index.tolist() == [*range(1, 21), 22, 26]
     assert measured["chars"].tolist() == [4] * 22
-    assert psutil.Process().children(recursive=True) == []
+    assert psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)[1] == []
 
 
 @pytest.mark.slow
