@@ -32,7 +32,7 @@ class EventGRU(LearnedEncoder):
     objectives: ClassVar[tuple[str, ...]] = ("supervised", "masked", "contrastive")
     input_shape: ClassVar[str] = "int64 (batch, steps) and float32 (batch, steps, 4)"
     output_shape: ClassVar[str] = "float32 (batch, logits of all targets), or (batch, dim)"
-    size: ClassVar[str] = "95 k parameters by default, fitted"
+    size: ClassVar[str] = "95 k parameters by default"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "Cho et al. 2014, https://arxiv.org/abs/1406.1078"
     options_model: ClassVar[type[base.Options]] = EventSequenceOptions

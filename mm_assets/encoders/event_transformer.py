@@ -33,7 +33,7 @@ class EventTransformer(EventGRU):
 
     name: ClassVar[str] = "event_transformer"
     version: ClassVar[int] = 1
-    size: ClassVar[str] = "170 k parameters by default, fitted"
+    size: ClassVar[str] = "170 k parameters by default"
     source: ClassVar[str] = (
         "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; "
         "Li et al. 2020 (BEHRT), https://arxiv.org/abs/1907.09538"

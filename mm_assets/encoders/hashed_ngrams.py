@@ -57,7 +57,7 @@ class HashedNgrams(base.Encoder):
     fitted: ClassVar[bool] = True
     input_shape: ClassVar[str] = "int64 and float32 (batch, steps)"
     output_shape: ClassVar[str] = "float32 (batch, dim), dim 128 by default"
-    size: ClassVar[str] = "up to 34 MB, fitted"
+    size: ClassVar[str] = "up to 34 MB"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Weinberger et al. 2009, https://arxiv.org/abs/0902.2206; "

@@ -30,7 +30,7 @@ class LogMelFunctionals(base.Encoder):
     exportable: ClassVar[bool] = True
     input_shape: ClassVar[str] = "float32 (batch, time) at rate_hz and int64 (batch,)"
     output_shape: ClassVar[str] = "float32 (batch, 8 * bands)"
-    size: ClassVar[str] = "none"
+    size: ClassVar[str] = "no weights"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Davis & Mermelstein 1980, https://doi.org/10.1109/TASSP.1980.1163420; "

@@ -35,7 +35,7 @@ class SignalCNN(LearnedEncoder):
     objectives: ClassVar[tuple[str, ...]] = ("supervised", "contrastive")
     input_shape: ClassVar[str] = "float32 (batch, channels, time) and int64 (batch,)"
     output_shape: ClassVar[str] = "float32 (batch, dim)"
-    size: ClassVar[str] = "160 k parameters by default, fitted"
+    size: ClassVar[str] = "160 k parameters by default"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Hannun et al. 2019, https://doi.org/10.1038/s41591-018-0268-3; "

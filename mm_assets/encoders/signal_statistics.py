@@ -30,7 +30,7 @@ class SignalStatistics(base.Encoder):
     exportable: ClassVar[bool] = True
     input_shape: ClassVar[str] = "float32 (batch, channels, time) and int64 (batch,)"
     output_shape: ClassVar[str] = "float32 (batch, 30 per channel + 1 per pair of channels + 1)"
-    size: ClassVar[str] = "none"
+    size: ClassVar[str] = "no weights"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Hjorth 1970, https://doi.org/10.1016/0013-4694(70)90143-4; "

@@ -46,7 +46,7 @@ class SignalTransformer(LearnedEncoder):
     objectives: ClassVar[tuple[str, ...]] = ("supervised", "masked", "contrastive")
     input_shape: ClassVar[str] = "float32 (batch, channels, time) and int64 (batch,)"
     output_shape: ClassVar[str] = "float32 (batch, dim)"
-    size: ClassVar[str] = "100 k parameters by default, fitted"
+    size: ClassVar[str] = "100 k parameters by default"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Nie et al. 2023 (PatchTST), https://arxiv.org/abs/2211.14730; "

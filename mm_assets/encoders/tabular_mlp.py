@@ -41,7 +41,7 @@ class TabularMLP(LearnedEncoder):
         "float32 (batch, numeric column) and int64 (batch, categorical column)"
     )
     output_shape: ClassVar[str] = "float32 (batch, logits of all targets), or (batch, dim)"
-    size: ClassVar[str] = "128 parameters a slot and 25 k by default, fitted"
+    size: ClassVar[str] = "128 parameters a slot and 25 k by default"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Guo & Berkhahn 2016, https://arxiv.org/abs/1604.06737; "

@@ -50,7 +50,7 @@ class TextCNN(LearnedEncoder):
     objectives: ClassVar[tuple[str, ...]] = ("supervised", "contrastive")
     input_shape: ClassVar[str] = "int64 (batch, steps), twice"
     output_shape: ClassVar[str] = "float32 (batch, logits of all targets), or (batch, dim)"
-    size: ClassVar[str] = "50 k parameters by default and 64 a known word, fitted"
+    size: ClassVar[str] = "50 k parameters by default and 64 a known word"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "Kim 2014, https://arxiv.org/abs/1408.5882"
     options_model: ClassVar[type[base.Options]] = TextCNNOptions

@@ -36,7 +36,7 @@ class TextGRU(LearnedEncoder):
     objectives: ClassVar[tuple[str, ...]] = ("supervised", "masked", "contrastive")
     input_shape: ClassVar[str] = "int64 (batch, steps), twice"
     output_shape: ClassVar[str] = "float32 (batch, logits of all targets), or (batch, dim)"
-    size: ClassVar[str] = "28 k parameters by default and 64 a known word, fitted"
+    size: ClassVar[str] = "28 k parameters by default and 64 a known word"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Cho et al. 2014, https://arxiv.org/abs/1406.1078; "

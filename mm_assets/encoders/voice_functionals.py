@@ -28,7 +28,7 @@ class VoiceFunctionals(base.Encoder):
     exportable: ClassVar[bool] = True
     input_shape: ClassVar[str] = "float32 (batch, time) at 16 kHz and int64 (batch,)"
     output_shape: ClassVar[str] = "float32 (batch, 106)"
-    size: ClassVar[str] = "none"
+    size: ClassVar[str] = "no weights"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = (
         "Eyben et al. 2016, https://doi.org/10.1109/TAFFC.2015.2457417; "
