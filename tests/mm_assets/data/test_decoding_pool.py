@@ -229,7 +229,12 @@ def start_hanging(tmp_path):
         "    list(pool.map(hang, [[0], [1]], ahead=4))"
     )
     program = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would whatever it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("*.hangs"))) < 2:
@@ -243,7 +248,10 @@ def start_hanging(tmp_path):
 def test_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path):
     program, workers = start_hanging(tmp_path)
     program.send_signal(signal.SIGINT)
-    _, said = program.communicate(timeout=60)
+    try:
+        _, said = program.communicate(timeout=60)
+    finally:
+        program.kill()
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert not any(worker.is_running() for worker in workers)
 
