@@ -16,29 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measure import ROOT, make_project, run_mm
+from measure import ROOT, WORDS, make_project, run_mm
 from PIL import Image
 
 from mm_assets.contracts.workspace import Workspace
 
 SHARE, START_S = 0.04, 3.0
-WORDS = np.array(
-    [
-        "the",
-        "a",
-        "not",
-        "and",
-        "parcel",
-        "late",
-        "invoice",
-        "screen",
-        "broke",
-        "thanks",
-        "please",
-        "again",
-        "never",
-    ]
-)
 ENCODERS = {"text": "minilm", "image": "efficientnet_lite0"}
 
 
@@ -46,7 +29,7 @@ def write_cell(root: Path, kind: str, row: int, seed: int) -> str:
     """Make one cell, with its file where it has one."""
     rng = np.random.default_rng([seed, row])
     if kind == "text":
-        return " ".join(rng.choice(WORDS, rng.integers(4, 30))) + f" {seed}-{row}"
+        return " ".join(rng.choice(WORDS.split(), rng.integers(4, 30))) + f" {seed}-{row}"
     pixels = rng.integers(0, 256, (160, 240, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(root / f"data/{row}.jpg", quality=85)
     return f"{row}.jpg"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from measure import ROOT, make_project, run_mm
+from measure import ROOT, WORDS, make_project, run_mm
 from PIL import Image
 
 from mm_assets.contracts.workspace import Workspace
@@ -28,23 +28,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "text": {"name": "hashed_ngrams"},
     "image": {"name": "efficientnet_lite0", "size_px": 64},
 }
-WORDS = np.array(
-    [
-        "the",
-        "a",
-        "not",
-        "and",
-        "parcel",
-        "late",
-        "invoice",
-        "screen",
-        "broke",
-        "thanks",
-        "please",
-        "again",
-        "never",
-    ]
-)
 
 
 def measure(kind: str, rows: int) -> float:
@@ -60,7 +43,7 @@ def measure(kind: str, rows: int) -> float:
             },
         )
         if kind == "text":
-            cells = [f"{row} " + " ".join(rng.choice(WORDS, 15)) for row in range(rows)]
+            cells = [f"{row} " + " ".join(rng.choice(WORDS.split(), 15)) for row in range(rows)]
         else:
             cells = [f"{row}.png" for row in range(rows)]
             for cell in cells:

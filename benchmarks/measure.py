@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 PAGE_BYTES = 4096  # of /proc/PID/statm
 TICK_S = 0.2
+WORDS = "the a not and parcel late invoice screen broke thanks please again never"  # of texts
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,15 @@ SHOWN_REASONS = 10
 LATER = "later, stage `augment` looks at the splits, and for columns that give the label away"
 
 
-@click.command()
+# A backspace tells click to leave the lines as they are.
+EXAMPLES = """\b
+mm check                       # data/, as `dvc repro` would validate it
+mm check ~/Downloads/survey    # a folder, before it is put into data/
+mm quarantine ls               # the rows that were set aside, and how to take them back
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.argument(
     "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False
 )
@@ -33,12 +41,7 @@ def check(folder: Path | None, show: bool | None) -> None:
     pipeline is touched: report and page go to .mm/check/. It exits with 1 when an expectation of
     severity error fails. Splits, and columns that give the label away, are looked at later, by the
     stage `augment`.
-
-    \b
-    mm check                       # data/, as `dvc repro` would validate it
-    mm check ~/Downloads/survey    # a folder, before it is put into data/
-    mm quarantine ls               # the rows that were set aside, and how to take them back
-    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
+    """
     from mm_assets.stages.run import check_data
 
     report, project = check_data(Path.cwd(), folder)

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from mm_assets.encoders.base import Encoder
 
 
-@click.command()
+# A backspace tells click to leave the lines as they are.
+EXAMPLES = """\b
+mm encoders
+mm encoders audio
+mm encoders mel_cnn
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.argument("name", required=False)
 def encoders(name: str | None) -> None:
     """List the encoders, those of one kind of input, or all about one of them.
 
     NAME is a kind (text, image, ...) or an encoder. What it prints as an option goes beside `name`
     in params.yaml.
-
-    \b
-    mm encoders
-    mm encoders audio
-    mm encoders mel_cnn
-    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
+    """
     from mm_assets.encoders.base import find_encoder, list_encoders
     from mm_assets.modalities.base import list_kinds
 

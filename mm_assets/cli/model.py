@@ -58,7 +58,14 @@ class PredictCommand(click.Command):
         return found + params
 
 
-@click.command(cls=PredictCommand)
+# A backspace tells click to leave the lines as they are.
+EXAMPLES = """\b
+mm predict --text "The parcel never came, I am furious" --image photo.jpg --audio voice.ogg
+mm predict --text "Thank you, it works again"
+"""
+
+
+@click.command(cls=PredictCommand, epilog=EXAMPLES)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -73,11 +80,7 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
     It runs in ONNX Runtime; no torch is imported. Give any of the model's modalities and leave out
     the others, which then count as missing. Classes come with calibrated probabilities, label sets
     with yes or no for each label, numbers in the unit of their column.
-
-    \b
-    mm predict --text "The parcel never came, I am furious" --image photo.jpg --audio voice.ogg
-    mm predict --text "Thank you, it works again"
-    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
+    """
     from mm_assets.serving.predictor import Predictor
 
     predictor = Predictor(model)

@@ -64,7 +64,16 @@ def show(row: str) -> None:
         click.echo(f"  what to do: {advice}")
 
 
-@quarantine.command()
+# A backspace tells click to leave the lines as they are.
+EXAMPLES = """\b
+mm quarantine restore s17                           # its file was replaced by hand
+mm quarantine restore s17 --file photo=better.jpg
+mm quarantine restore s17 --set photo=              # good without its photo
+mm quarantine restore 12 40 --set mood=glad
+"""
+
+
+@quarantine.command(epilog=EXAMPLES)
 @click.argument("rows", nargs=-1, required=True, metavar="ID|ROW...")
 @click.option(
     "--set",
@@ -86,13 +95,7 @@ def restore(rows: tuple[str, ...], cells: tuple[str, ...], media: tuple[str, ...
     Every rule is applied to them again. If one is still bad, that is said and nothing is changed;
     else the table and the files in data/ are changed, no other cell with them, and the new version
     of data/ is recorded with `dvc add data`.
-
-    \b
-    mm quarantine restore s17                           # its file was replaced by hand
-    mm quarantine restore s17 --file photo=better.jpg
-    mm quarantine restore s17 --set photo=              # good without its photo
-    mm quarantine restore 12 40 --set mood=glad
-    """  # noqa: D301 - click takes a backspace character, which a raw docstring cannot hold, as "do not wrap"
+    """
     from mm_assets.stages.quarantine import find_rows, read_quarantine, restore_rows
 
     found = read_quarantine(Path.cwd())

@@ -26,9 +26,10 @@ NUMBERS = "biuf"  # NumPy's kinds of dtype; objects, texts, times and complex nu
 MARKS = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PAR1": "parquet"}
 # What the readers below raise on bytes that are no such file.
 _DAMAGED = (
-    *(ValueError, TypeError, KeyError, AttributeError, IndexError, SyntaxError, EOFError, OSError),
-    *(OverflowError, RecursionError, MemoryError, NotImplementedError, RuntimeError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+    *(tokenize.TokenError, SyntaxError, ValueError, TypeError, OverflowError),  # an NPY's header
+    *(zipfile.BadZipFile, zlib.error, EOFError, LookupError, AttributeError),  # an NPZ's members
+    RuntimeError,  # an encrypted ZIP, a compression that Python lacks, nesting without end
+    *(OSError, MemoryError),  # lengths that are lies, and were asked of the system
 )
 
 

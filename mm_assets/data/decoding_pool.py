@@ -14,7 +14,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mm_assets.contracts.errors import BadSampleError, DecodingError
 from mm_assets.data.decoding_worker import BAD, DONE, NO_MEMORY, RAISED
@@ -145,8 +145,7 @@ class _Worker:
         """
         if self._loaded is not function:
             self._load(function)
-        result: Result = self._ask(batch, timeout_s)
-        return result
+        return cast("Result", self._ask(batch, timeout_s))
 
     def _load(self, function: object) -> None:
         if self._process is None:
@@ -194,7 +193,7 @@ class _Worker:
         if self._closed:
             raise DecodingError("the pool was left while it decoded")
 
-    def _ask(self, message: object, timeout_s: float) -> Any:  # noqa: ANN401 - what the function gives
+    def _ask(self, message: object, timeout_s: float) -> object:
         """Send one message and give the answer to it.
 
         Raises:

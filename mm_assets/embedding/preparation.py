@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from mm_assets.modalities.base import Arrays, Modality
+
+Value = TypeVar("Value")
 
 
 class Item(NamedTuple):
@@ -60,6 +62,6 @@ def join_rows(rows: Sequence[Arrays]) -> Arrays:
     return joined
 
 
-def _decode(item: Item, modality: Modality[Any], folder: Path) -> Any:  # noqa: ANN401 - a kind's own
+def _decode(item: Item, modality: Modality[Value], folder: Path) -> Value:
     value = modality.decode(item.cell, folder)
     return value if item.plan is None else modality.render(value, json.loads(item.plan))

@@ -75,6 +75,11 @@ class Encoder(ABC):
         self.sequence = sequence
 
     @property
+    def stated_licence(self) -> str:
+        """The licence of what is loaded, where that says more than the class can."""
+        return self.licence
+
+    @property
     def supervised(self) -> bool:
         """Whether fitting looks at labels, so that training rows' vectors are made out of fold."""
         return False
@@ -116,8 +121,14 @@ class Encoder(ABC):
 
         Its `forward` takes what that of `network` takes and returns (batch, steps, dim) float32 and
         a mask, bool (batch, steps), false where a step is padding.
+
+        Raises:
+            DataContractError: The encoder is not `sequential`.
         """
-        raise NotImplementedError
+        raise DataContractError(
+            f"encoder {self.name} gives one vector a row, and was asked for a sequence; take "
+            "`sequence: true` out of its entry in params.yaml"
+        )
 
     def require_state(self, state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         """Give the state of an encoder that has one.

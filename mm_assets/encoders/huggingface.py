@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from mm_assets.contracts.config import Precision
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -72,18 +71,11 @@ class HuggingFace(base.Encoder):
     )
     options_model: ClassVar[type[base.Options]] = HuggingFaceOptions
 
-    def __init__(
-        self,
-        options: HuggingFaceOptions,
-        weights: Path,
-        precision: Precision = "float32",
-        sequence: bool = False,
-    ) -> None:
-        super().__init__(options, weights, precision, sequence)
+    @property
+    def stated_licence(self) -> str:
+        """The licence that the model's own page names, if it does."""
         found = _read_licence(self.folder / "README.md")
-        if found:
-            # What the class says of models in general, its instance knows of one.
-            self.licence = f"{found} ({options.model})"  # type: ignore[misc]
+        return f"{found} ({self.options.model})" if found else self.licence
 
     @property
     def folder(self) -> Path:

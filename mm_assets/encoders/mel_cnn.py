@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from mm_assets.encoders.networks.hearing import Hearing
+
 Share = Annotated[float, Field(ge=0, le=0.5)]
 
 
@@ -34,6 +36,21 @@ class MelCnnOptions(LearnedOptions):
     tempo: Share = 0.2  # natural logarithm of its scale
     crop: Annotated[float, Field(ge=0, le=0.4)] = 0.1  # of the duration, at each end
     hidden: Share = 0.2  # widest stripe of frames and of bands, of which two are hidden
+
+
+def build_hearing(options: MelCnnOptions) -> Hearing:
+    """Build what turns sound into log-mel bands, and distorts it while a network is fitted."""
+    from mm_assets.encoders.networks.hearing import Hearing
+
+    return Hearing(
+        rate_hz=options.rate_hz,
+        bands=options.bands,
+        snr_db=options.snr_db,
+        tract=options.tract,
+        tempo=options.tempo,
+        crop=options.crop,
+        hidden=options.hidden,
+    )
 
 
 class MelCnn(LearnedEncoder):
@@ -60,20 +77,10 @@ class MelCnn(LearnedEncoder):
 
     def body(self, constants: dict[str, np.ndarray]) -> nn.Module:
         """Build the network; see `LearnedEncoder.body`."""
-        from mm_assets.encoders.networks.hearing import Hearing
         from mm_assets.encoders.networks.mel_cnn import MelCnn as Network
 
-        options = self.options
-        hearing = Hearing(
-            rate_hz=options.rate_hz,
-            bands=options.bands,
-            snr_db=options.snr_db,
-            tract=options.tract,
-            tempo=options.tempo,
-            crop=options.crop,
-            hidden=options.hidden,
-        )
-        return Network(hearing, dim=options.dim, dropout=options.dropout)
+        asked = self.options
+        return Network(build_hearing(asked), dim=asked.dim, dropout=asked.dropout)
 
 
 ENCODER = MelCnn

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mm_assets.encoders import base
 from mm_assets.encoders.learned import LearnedEncoder
-from mm_assets.encoders.mel_cnn import MelCnnOptions
+from mm_assets.encoders.mel_cnn import MelCnnOptions, build_hearing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,21 +46,11 @@ class MelLstm(LearnedEncoder):
 
     def body(self, constants: dict[str, np.ndarray]) -> nn.Module:
         """Build the network; see `LearnedEncoder.body`."""
-        from mm_assets.encoders.networks.hearing import Hearing
         from mm_assets.encoders.networks.mel_lstm import MelLstm as Network
 
         options = self.options
-        hearing = Hearing(
-            rate_hz=options.rate_hz,
-            bands=options.bands,
-            snr_db=options.snr_db,
-            tract=options.tract,
-            tempo=options.tempo,
-            crop=options.crop,
-            hidden=options.hidden,
-        )
         return Network(
-            hearing,
+            build_hearing(options),
             bands=options.bands,
             dim=options.dim,
             width=options.width,

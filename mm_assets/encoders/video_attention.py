@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mm_assets.encoders import base
 from mm_assets.encoders.learned import LearnedEncoder
-from mm_assets.encoders.video_gru import VideoStepsOptions
+from mm_assets.encoders.video_gru import VideoStepsOptions, build_distortion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,14 +35,10 @@ class VideoAttention(LearnedEncoder):
 
     def body(self, constants: dict[str, np.ndarray]) -> nn.Module:
         """Build the network; see `LearnedEncoder.body`."""
-        from mm_assets.encoders.networks.small_cnn import Distortion
         from mm_assets.encoders.networks.video_steps import VideoAttention as Network
 
         asked = self.options
-        distortion = Distortion(
-            shift=asked.shift, zoom=asked.zoom, rotate_deg=asked.rotate_deg, light=asked.light
-        )
-        return Network(distortion, dim=asked.dim, dropout=asked.dropout)
+        return Network(build_distortion(asked), dim=asked.dim, dropout=asked.dropout)
 
 
 ENCODER = VideoAttention

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from mm_assets.encoders.networks.small_cnn import Distortion
+
 
 class VideoStepsOptions(LearnedOptions):
     """The canvas, and what the network has to bear while it is fitted."""
@@ -24,6 +26,18 @@ class VideoStepsOptions(LearnedOptions):
     zoom: Annotated[float, Field(ge=0, le=1)] = 0.1  # larger or smaller by up to this share
     rotate_deg: Annotated[float, Field(ge=0, le=180)] = 5.0
     light: Annotated[float, Field(ge=0, lt=1)] = 0.2  # brighter or darker by up to this share
+
+
+def build_distortion(options: VideoStepsOptions) -> Distortion:
+    """Build what distorts all frames of a clip alike while a network is fitted."""
+    from mm_assets.encoders.networks.small_cnn import Distortion
+
+    return Distortion(
+        shift=options.shift,
+        zoom=options.zoom,
+        rotate_deg=options.rotate_deg,
+        light=options.light,
+    )
 
 
 class VideoGRU(LearnedEncoder):
@@ -48,14 +62,10 @@ class VideoGRU(LearnedEncoder):
 
     def body(self, constants: dict[str, np.ndarray]) -> nn.Module:
         """Build the network; see `LearnedEncoder.body`."""
-        from mm_assets.encoders.networks.small_cnn import Distortion
         from mm_assets.encoders.networks.video_steps import VideoGRU as Network
 
         asked = self.options
-        distortion = Distortion(
-            shift=asked.shift, zoom=asked.zoom, rotate_deg=asked.rotate_deg, light=asked.light
-        )
-        return Network(distortion, dim=asked.dim, dropout=asked.dropout)
+        return Network(build_distortion(asked), dim=asked.dim, dropout=asked.dropout)
 
 
 ENCODER = VideoGRU

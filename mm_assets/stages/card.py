@@ -104,7 +104,7 @@ def gather_contents(project: Project) -> CardContents:
                 "name": encoder.name,
                 "version": encoder.version,
                 "dim": vectors["encoder"]["dim"],
-                "licence": encoder.licence,
+                "licence": encoder.stated_licence,
                 "source": encoder.source,
             }
             for (key, encoder), vectors in zip(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mm_assets.modalities.base import Modality
 
 SHOWN_ROWS = 20  # of each reason
+DECODER = "decoder_"  # what the reasons begin with that a decoding process was lost for
+UNOPENED = Markup('<span class="none">no preview: its decoder broke on it</span>')
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,9 @@ def show_quarantine(
     Returns:
         One group per reason, with the cell that is to blame, or else all cells of the row.
     """
+    # What has broken its decoder once, in a process of its own, is not decoded again in this one.
+    broke = findings[findings["reason"].str.startswith(DECODER)]
+    broken = set(zip(broke["row"], broke["modality"], strict=True))
     counts = findings.groupby("reason")["row"].nunique()
     counts = counts.sort_values(ascending=False, kind="stable")
     groups = []
@@ -168,6 +173,7 @@ def show_quarantine(
                     if one["modality"] in modalities
                     else modalities,
                     folder,
+                    unopened={key for key in modalities if (one["row"], key) in broken},
                 ),
             )
             for one in found.to_dict("records")
@@ -177,13 +183,18 @@ def show_quarantine(
 
 
 def _show_cells(
-    row: Mapping[Any, Any], modalities: Mapping[str, Modality[Any]], folder: Path
+    row: Mapping[Any, Any],
+    modalities: Mapping[str, Modality[Any]],
+    folder: Path,
+    *,
+    unopened: Collection[str] = (),
 ) -> list[Cell]:
+    """Show a row's cells; those of modalities in `unopened` by their path alone."""
     return [
         Cell(
             name=key,
             path=shorten(str(row[key])) if modality.is_file else "",
-            shown=preview(modality, row[key], folder),
+            shown=UNOPENED if key in unopened else preview(modality, row[key], folder),
         )
         for key, modality in modalities.items()
         if not is_missing(row[key])

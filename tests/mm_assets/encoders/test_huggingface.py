@@ -301,7 +301,7 @@ def test_the_licence_is_that_of_the_models_card(card, licence, tmp_path, load):
     (tmp_path / "model").mkdir()
     if card:
         (tmp_path / "model" / "README.md").write_text(card)
-    assert licence in load(tmp_path / "model").licence
+    assert licence in load(tmp_path / "model").stated_licence
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -210,3 +212,30 @@ def test_equal_contents_give_equal_text_that_loads_nothing(tmp_path):
 def test_half_a_character_can_be_written():
     page = render(report(FAILED.model_copy(update={"observed": "half \ud83d here"})))
     assert "half ? here" in page.encode("utf-8").decode()
+
+
+CODE = """
+import os, sys
+from pathlib import Path
+import pandas as pd
+from mm_assets.modalities.image import Picture, ImageAugment, ImageOptions
+from mm_assets.validation.page import show_quarantine
+
+class Deadly(Picture):
+    def decode(self, cell, folder):
+        os._exit(9)
+
+findings = pd.DataFrame({
+    "row": [1, 1], "id": "s1", "modality": ["photo", None],
+    "reason": ["decoder_crashed", "label_unknown"], "detail": "it broke",
+})
+rows = pd.DataFrame({"photo": ["a.png"]})
+groups = show_quarantine(findings, rows, {"photo": Deadly(ImageOptions(), ImageAugment())}, Path())
+print([cell.shown for group in groups for one in group.shown for cell in one.cells])
+"""
+
+
+def test_what_broke_its_decoder_is_never_decoded_for_the_page():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no preview: its decoder broke on it") == 2
