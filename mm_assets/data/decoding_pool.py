@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from mm_assets.contracts.errors import BadSampleError, DecodingError
+from mm_assets.data.child import start_child
 from mm_assets.data.decoding_worker import BAD, DONE, NO_MEMORY, RAISED
 from mm_assets.data.parallel import map_ahead
 
@@ -27,9 +25,7 @@ Outcome = tuple[list[Item], Result | BadSampleError]
 START_S = 120.0  # for a process to start and import, on a machine that is busy
 # Of the libraries that compute beside decoding: each process has one core.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-# No working directory on the path: a file `queue.py` in a project would be imported.
-_COMMAND = (sys.executable, "-P", "-c")
-_CODE = "from mm_assets.data.decoding_worker import serve; serve({}, {}, {})"
+_CODE = "from mm_assets.data.decoding_worker import serve; serve({}, {})"
 NO_ANSWER, LOST = "no answer", "lost"  # beside what a process says
 
 
@@ -169,19 +165,11 @@ class _Worker:
             self._refuse_closed()
             self._connection, theirs = Pipe()
             with theirs:
-                arguments = (theirs.fileno(), os.getpid(), self._memory_mb)
-                environment = {
-                    **os.environ,
-                    **dict.fromkeys(_THREADS, "1"),
-                    "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-                }
                 try:
-                    self._process = subprocess.Popen(
-                        [*_COMMAND, _CODE.format(*arguments)],
-                        stdin=subprocess.DEVNULL,
-                        pass_fds=[theirs.fileno()],
-                        env=environment,
-                        process_group=0,  # Ctrl-C in a terminal is this process's to handle
+                    self._process = start_child(
+                        _CODE.format(theirs.fileno(), self._memory_mb),
+                        environment=dict.fromkeys(_THREADS, "1"),
+                        handles=(theirs.fileno(),),
                     )
                 except OSError as error:
                     raise DecodingError(

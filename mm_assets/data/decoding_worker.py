@@ -5,11 +5,9 @@ Only what decoding needs is imported here: each process pays for it.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import resource
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,10 +21,9 @@ from mm_assets.contracts.errors import BadSampleError
 
 # The first word of each answer.
 DONE, BAD, NO_MEMORY, RAISED = "done", "bad", "no memory", "raised"
-_PR_SET_PDEATHSIG = 1
 
 
-def serve(handle: int, parent: int, memory_mb: int) -> None:
+def serve(handle: int, memory_mb: int) -> None:
     """Answer until the other end closes the connection.
 
     First comes a function, pickled to bytes, then lists that it is called with; another function
@@ -35,10 +32,9 @@ def serve(handle: int, parent: int, memory_mb: int) -> None:
 
     Args:
         handle: The connection's file descriptor.
-        parent: Process id of the pool.
         memory_mb: What calls may take beyond what imports took, in 2^20 bytes of address space.
     """
-    _die_with(parent)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file behind
     connection: Connection[Any, Any] = Connection(handle)
     function: Callable[[Any], Any] | None = None
     limit: int | None = None
@@ -75,21 +71,6 @@ def _send_error(connection: Connection[Any, Any], error: Exception) -> None:
         connection.send((RAISED, error))
     except Exception:  # noqa: BLE001 - `__reduce__` of a stranger's exception may raise anything
         connection.send((RAISED, RuntimeError("\n".join([repr(error), *error.__notes__]))))
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it is gone.
-
-    Elsewhere than on Linux the process ends after the call it is busy with.
-
-    Source:
-        https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file behind
-    if os.getppid() != parent:  # it went before the line above
-        os._exit(1)
 
 
 def _silence() -> None:

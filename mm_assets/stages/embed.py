@@ -20,6 +20,7 @@ from mm_assets.embedding.shares import open_shares, write_shares
 from mm_assets.embedding.states import fit_states
 from mm_assets.stages.project import Project
 from mm_assets.training.supervision import Supervision
+from mm_assets.validation.beside import CheckBeside
 from mm_assets.validation.embed import check_embeddings, measure_vectors
 
 
@@ -44,28 +45,30 @@ def embed(project: Project, key: str) -> StageReport:
             f"embed@{key}: no row has this modality; check `modalities.{key}.column` in params.yaml"
         )
     encoder = project.encoders[key]
-    cells = Cells(
-        key,
-        present,
-        modality=project.modalities[key],
-        encoder=encoder,
-        folder=workspace.data,
-        compute=config.compute,
-    )
-    supervision = _read_supervision(project, key) if encoder.supervised else None
-    states = fit_states(cells, workspace, supervision=supervision, seed=config.seed)
-    shares = open_shares(cells, states, workspace)
-    compute_missing(cells, shares, workspace)
-    folder = workspace.embeddings(key)
-    with atomic_folder(folder) as temporary:
-        steps = write_shares(temporary, cells, shares)
-    for share in shares:
-        share.close()
+    with CheckBeside() as checking:
+        cells = Cells(
+            key,
+            present,
+            modality=project.modalities[key],
+            encoder=encoder,
+            folder=workspace.data,
+            compute=config.compute,
+        )
+        supervision = _read_supervision(project, key) if encoder.supervised else None
+        states = fit_states(cells, workspace, supervision=supervision, seed=config.seed)
+        shares = open_shares(cells, states, workspace)
+        compute_missing(cells, shares, workspace)
+        folder = workspace.embeddings(key)
+        with atomic_folder(folder) as temporary:
+            steps = write_shares(temporary, cells, shares)
+        for share in shares:
+            share.close()
 
-    made, folds = shares[0].store.origin, len(shares) - 1
-    measures = measure_vectors(
-        present[[ID, COPY]], lambda: read_chunks(folder, steps), contents=cells.keys
-    )
+        made, folds = shares[0].store.origin, len(shares) - 1
+        measures = measure_vectors(
+            present[[ID, COPY]], lambda: read_chunks(folder, steps), contents=cells.keys
+        )
+        suite = checking.run(check_embeddings, measures, rows=len(present), dim=made.dim)
     return StageReport(
         stage=f"embed@{key}",
         rows_in=len(rows),
@@ -79,7 +82,7 @@ def embed(project: Project, key: str) -> StageReport:
             **({"folds": folds} if folds else {}),
             **({"steps": int(steps.sum())} if made.sequence else {}),
         },
-        suites=(check_embeddings(measures, rows=len(present), dim=made.dim),),
+        suites=(suite,),
     )
 
 

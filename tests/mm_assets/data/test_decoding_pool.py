@@ -68,13 +68,25 @@ def measure(batch):
     return soft / 2**20 - pages * resource.getpagesize() / 2**20, variables, sorted(sys.modules)
 
 
-def children():
-    """List processes of ours that are still there after a while: an end may take a moment."""
-    return psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)[1]
+@pytest.fixture
+def before():
+    """Processes of other tests, such as multiprocessing's resource tracker."""
+    return set(psutil.Process().children(recursive=True))
 
 
 @pytest.fixture
-def pool():
+def children(before):
+    """List processes of ours that are still there after a while: an end may take a moment."""
+
+    def list_ours():
+        found = set(psutil.Process().children(recursive=True)) - before
+        return psutil.wait_procs(found, timeout=5)[1]
+
+    return list_ours
+
+
+@pytest.fixture
+def pool(children):
     with DecodingPool(2, timeout_s=20.0, memory_mb=512) as pool:
         yield pool
     assert children() == []
@@ -86,7 +98,7 @@ def test_results_come_in_order_with_their_batch(pool):
     assert found == [(batch, [2 * item for item in batch]) for batch in batches]
 
 
-def test_no_batch_starts_no_process():
+def test_no_batch_starts_no_process(children):
     with DecodingPool(2, timeout_s=1.0, memory_mb=256) as pool:
         assert list(pool.map(double, [], ahead=4)) == []
         assert children() == []
@@ -123,7 +135,7 @@ def test_at_most_ahead_batches_wait(pool):
         ("bad", "text_empty", "^nothing there$"),
     ],
 )
-def test_only_the_guilty_item_is_lost(item, reason, detail):
+def test_only_the_guilty_item_is_lost(item, reason, detail, children):
     with DecodingPool(2, timeout_s=2.0, memory_mb=512) as pool:
         found = list(pool.map(misbehave, [[1, 2], [3, item, 4], [5]], ahead=4))
     assert [batch for batch, _ in found] == [[1, 2], [3], [item], [4], [5]]
@@ -197,7 +209,7 @@ def test_a_process_serves_many_batches_and_another_function(pool):
     assert len(first | second) <= 2
 
 
-def test_an_error_of_the_consumer_stops_what_is_running():
+def test_an_error_of_the_consumer_stops_what_is_running(children):
     def consume():
         with DecodingPool(2, timeout_s=99.0, memory_mb=256) as pool:
             for _ in pool.map(misbehave, [[1], ["hang"], ["hang in C"], [2]], ahead=8):

@@ -165,6 +165,9 @@ def test_a_decoder_that_crashes_hangs_or_devours_costs_its_cell_alone(tmp_path, 
         (tmp_path / f"{at}.txt").write_text(text)
     cells = [None, *(f"{at}.txt" for at in range(len(said)))]
     mined = Mined(TEXT.options, TEXT.augmentation)
+    before = set(
+        psutil.Process().children(recursive=True)
+    )  # of other tests, such as multiprocessing's tracker
     measured, findings = probe(cells, tmp_path, modality=mined, decode_s=2.0)
     assert findings[["row", "reason"]].to_numpy().tolist() == [
         [22, "decoder_crashed"],
@@ -174,7 +177,8 @@ def test_a_decoder_that_crashes_hangs_or_devours_costs_its_cell_alone(tmp_path, 
     ]
     assert measured.index.tolist() == [*range(1, 21), 22, 26]
     assert measured["chars"].tolist() == [4] * 22
-    assert psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)[1] == []
+    started = set(psutil.Process().children(recursive=True)) - before
+    assert psutil.wait_procs(started, timeout=5)[1] == []
 
 
 @pytest.mark.slow
