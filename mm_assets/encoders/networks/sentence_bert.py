@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import cast
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -133,22 +132,21 @@ def load_bert(folder: Path) -> Bert:
     from safetensors.torch import load_file
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    with torch.device("meta"):  # weights come from the file, not from a random generator
-        bert = Bert(
-            words=config["vocab_size"],
-            positions=config["max_position_embeddings"],
-            types=config["type_vocab_size"],
-            dim=config["hidden_size"],
-            inner=config["intermediate_size"],
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            eps=config["layer_norm_eps"],
-            dropout=config["hidden_dropout_prob"],
-        )
+    bert = Bert(
+        words=config["vocab_size"],
+        positions=config["max_position_embeddings"],
+        types=config["type_vocab_size"],
+        dim=config["hidden_size"],
+        inner=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        eps=config["layer_norm_eps"],
+        dropout=config["hidden_dropout_prob"],
+    )
     theirs = re.compile("|".join(map(re.escape, NAMES)))
     found = {
         theirs.sub(lambda match: NAMES[match[0]], name): tensor
         for name, tensor in load_file(folder / "model.safetensors").items()
     }
-    bert.load_state_dict({name: found[name] for name in bert.state_dict()}, assign=True)
+    bert.load_state_dict({name: found[name] for name in bert.state_dict()})
     return bert.eval()
