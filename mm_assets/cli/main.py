@@ -21,7 +21,6 @@ from mm_assets.cli.quarantine import quarantine
 from mm_assets.cli.store import store
 from mm_assets.contracts.errors import MMAssetsError
 
-
 # Python looks for cycles each time so many objects are new (by default 700). Torch and Great
 # Expectations make a million on import, and keep them: with all those looks a command that computes
 # little takes 1.3 s longer.
