@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import ntpath
 import os
+import stat
 import unicodedata
 from collections import Counter
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from mm_assets.contracts.errors import BadSampleError
@@ -45,15 +47,11 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
     try:
         if _is_absolute(cell):
             raise BadSampleError("path_absolute", _advise_absolute(cell, folder))
-        path = (folder / cell).resolve()
-        if not path.is_relative_to(folder.resolve()):
+        inside = os.path.realpath(folder)
+        path = os.path.realpath(f"{inside}/{cell}")
+        if path != inside and not path.startswith(inside.rstrip(os.sep) + os.sep):
             raise BadSampleError("path_outside_data", _advise_outside(cell))
-        if not path.is_file():  # a folder, device or pipe neither
-            raise BadSampleError(
-                "file_missing",
-                f"there is no file {cell!r} in the data folder{_advise_missing(cell, folder)}",
-            )
-        with _open_without_waiting(path) as file:
+        with _open_without_waiting(Path(path)) as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_megabytes * 1e6:
                 raise BadSampleError(
@@ -61,7 +59,12 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
                     f"{cell!r} has {size / 1e6:.1f} MB, the limit is {max_megabytes:g} MB",
                 )
             data = file.read(size)  # no further, if it grows meanwhile
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, NUL in it, a link loop
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadSampleError(
+            "file_missing",
+            f"there is no file {cell!r} in the data folder{_advise_missing(cell, folder)}",
+        ) from None
+    except (OSError, ValueError) as error:  # no permission, NUL in it, a link loop
         why = getattr(error, "strerror", None) or "it is no legal path"
         raise BadSampleError("file_unreadable", f"{_show(cell)} cannot be read: {why}") from None
     if not data:
@@ -70,9 +73,18 @@ def read_media(cell: object, folder: Path, *, max_megabytes: float) -> bytes:
 
 
 def _open_without_waiting(path: Path) -> BinaryIO:
-    """Open what was a file a moment ago: no link, and no pipe that nobody writes to."""
+    """Open a file, and wait for nobody who might write to a pipe.
+
+    Raises:
+        FileNotFoundError: It is not there, or a folder, device or pipe.
+        OSError: It cannot be opened, or became a link.
+    """
     unusual = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(path, os.O_RDONLY | unusual), "rb")
+    handle = os.open(path, os.O_RDONLY | unusual)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileNotFoundError(path)
+    return os.fdopen(handle, "rb")
 
 
 def find_missing_folders(cells: pd.Series, folder: Path) -> dict[str, int]:
@@ -140,7 +152,7 @@ def _show(cell: str) -> str:
 
 
 def _is_absolute(cell: str) -> bool:
-    return cell.startswith(("/", "\\")) or bool(PureWindowsPath(cell).drive)
+    return cell.startswith(("/", "\\")) or bool(ntpath.splitdrive(cell)[0])
 
 
 def _advise_absolute(cell: str, folder: Path) -> str:

@@ -74,6 +74,9 @@ class Cells:
         self.encoder = encoder
         self.folder = folder
         self.compute = compute
+        self._ids, self._cells, self._renders = (
+            rows[column].tolist() for column in (ID, name, RENDER)
+        )
         self.keys = np.empty(len(rows), dtype="S32")
         self.sizes = np.empty(len(rows), np.int64)
         with ThreadPoolExecutor(self.workers) as pool:
@@ -113,10 +116,10 @@ class Cells:
 
     def item(self, row: int) -> Item:
         """Give what is to be decoded for a row."""
-        render = self.rows[RENDER].iat[row]
+        render = self._renders[row]
         plan = json.loads(render).get(self.name) if isinstance(render, str) else None
         text = None if plan is None else json.dumps(plan, sort_keys=True)
-        return Item(row, self.rows[self.name].iat[row], text)
+        return Item(row, self._cells[row], text)
 
     def cut(self, rows: Rows) -> Iterator[Rows]:
         """Cut rows into batches."""
@@ -182,5 +185,4 @@ class Cells:
 
     def _naming(self, item: Item) -> contextlib.AbstractContextManager[None]:
         """Name sample and cell where it breaks in the block; see `name_broken_cell`."""
-        sample = str(self.rows[ID].iat[item.row])
-        return name_broken_cell(f"embed@{self.name}:", sample, item.cell)
+        return name_broken_cell(f"embed@{self.name}:", str(self._ids[item.row]), item.cell)

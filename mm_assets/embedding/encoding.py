@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mm_assets.embedding.shares import Share
     from mm_assets.modalities.base import Arrays
 
+    Part = tuple[Rows, list[Arrays] | None]  # rows of a batch; each one's arrays, if decoded
     Encoded = tuple[Rows, np.ndarray, np.ndarray]  # rows, their steps, vectors one after the other
 
 SHARD = 512  # rows computed between two writes to the store: what an interruption may cost
@@ -101,6 +103,37 @@ def encode(cells: Cells, share: Share, rows: Rows) -> Generator[Encoded]:
         StageError: A cell that was valid cannot be decoded now.
         ConfigError: The device cannot compute in the encoder's precision.
     """
+    parts, ahead = _read(cells, rows)
+    with contextlib.closing(parts), ThreadPoolExecutor(1) as starter:
+        first = starter.submit(next, parts)  # decoding begins while the network is built
+        import torch
+
+        run = _build(cells, share)
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(
+                cells.workers, initializer=torch.set_num_threads, initargs=(1,)
+            ) as pool:
+                every = itertools.chain([first.result()], parts)
+                yield from map_ahead(pool, run, every, ahead=ahead)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _read(cells: Cells, rows: Rows) -> tuple[Generator[Part], int]:
+    """Give batches, those of files decoded, and how many of them may be with the network."""
+    batches = cells.cut(rows)
+    if cells.modality.is_file:
+        return cells.read_each(batches), cells.workers
+    return ((batch, None) for batch in batches), AHEAD * cells.workers
+
+
+def _build(cells: Cells, share: Share) -> Callable[[Part], Encoded]:
+    """Build the network, and give what runs it on one batch.
+
+    Raises:
+        ConfigError: The device cannot compute in the encoder's precision.
+    """
     import torch
 
     from mm_assets.training.device import choose_device
@@ -115,7 +148,7 @@ def encode(cells: Cells, share: Share, rows: Rows) -> Generator[Encoded]:
         where=f"modalities.{cells.name}.encoder",
     )
 
-    def run(part: tuple[Rows, list[Arrays] | None]) -> Encoded:
+    def run(part: Part) -> Encoded:
         chosen, found = part
         arrays = cells.collate(chosen) if found is None else join_rows(found)
         with torch.inference_mode():
@@ -125,18 +158,4 @@ def encode(cells: Cells, share: Share, rows: Rows) -> Generator[Encoded]:
             vectors, mask = answer
             return chosen, mask.sum(dim=1).cpu().numpy(), vectors[mask].float().cpu().numpy()
 
-    batches = cells.cut(rows)
-    parts: Generator[tuple[Rows, list[Arrays] | None]]
-    if cells.modality.is_file:
-        parts, ahead = cells.read_each(batches), cells.workers
-    else:
-        parts, ahead = ((batch, None) for batch in batches), AHEAD * cells.workers
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(
-            cells.workers, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            yield from map_ahead(pool, run, parts, ahead=ahead)
-    finally:
-        parts.close()
-        torch.set_num_threads(threads)
+    return run

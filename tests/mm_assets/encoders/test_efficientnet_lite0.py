@@ -60,6 +60,21 @@ def test_pixels_are_scaled_as_the_weights_were_trained(network):
     torch.testing.assert_close(_normalize(pixels).flatten(), torch.tensor([-127 / 128, 0.0, 1.0]))
 
 
+@pytest.mark.parametrize("size_px", [224, 97, 33])  # sides that halve evenly, and such as do not
+def test_features_are_those_of_timms_network(weights, network, size_px):
+    from timm.models.efficientnet import tf_efficientnet_lite0
+
+    theirs = tf_efficientnet_lite0(pretrained=False).eval()
+    (file,) = (weights / "efficientnet_lite0").glob("*.pth")
+    published = torch.load(file, weights_only=True).values()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), published, strict=True)))
+    pixels = torch.randint(256, (2, size_px, size_px, 3), dtype=torch.uint8)
+    scaled = ((pixels.float() - 127) / 128).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected = theirs.forward_head(theirs.forward_features(scaled), pre_logits=True)
+        torch.testing.assert_close(network(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_features_are_pooled_and_not_negative(encoder, network, encode):
     vectors = encode(encoder, network, [Image.fromarray(photographs.chelsea())] * 2)
     assert vectors.shape == (2, encoder.dim())
