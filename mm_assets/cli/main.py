@@ -6,8 +6,6 @@ It prints an error's message alone and exits with 1; stopped with Ctrl-C it says
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 
 import click
@@ -17,14 +15,10 @@ from mm_assets.cli.data import import_, init, use
 from mm_assets.cli.encoders import encoders
 from mm_assets.cli.model import predict, weights
 from mm_assets.cli.pipeline import stage, summary, upgrade
+from mm_assets.cli.process import tune_process
 from mm_assets.cli.quarantine import quarantine
 from mm_assets.cli.store import store
 from mm_assets.contracts.errors import MMAssetsError
-
-# Python looks for cycles each time so many objects are new (by default 700). Torch and Great
-# Expectations make a million on import, and keep them: with all those looks a command that computes
-# little takes 1.3 s longer.
-NEW_OBJECTS = 20_000
 
 
 class Stoppable(click.Group):
@@ -66,8 +60,7 @@ for command in (
 
 def main() -> None:
     """Run `mm`, turning an error raised on purpose into its message and exit code 1."""
-    gc.set_threshold(NEW_OBJECTS)
-    atexit.register(gc.freeze)  # nor is there anything to look for at the end
+    tune_process()
     try:
         mm()
     except MMAssetsError as error:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mm_assets.modalities.base import Arrays, Modality
 
 BATCH = 32
+FILE_BATCH = 16  # of files, which become large arrays; oneDNN convolves 16 twice as fast as 8
 BATCH_BYTES = 8_000_000  # of content in a batch, at most, where it has several cells
 LISTED = 256  # cells that are read in a row before other threads have their turn
 AHEAD = 2  # batches that wait, ready, for each worker
@@ -123,10 +124,11 @@ class Cells:
 
     def cut(self, rows: Rows) -> Iterator[Rows]:
         """Cut rows into batches."""
+        most = FILE_BATCH if self.modality.is_file else BATCH
         begin = held = 0
         for at, size in enumerate(self.sizes[rows].tolist()):
             held += size
-            if at - begin == BATCH or (at > begin and held > BATCH_BYTES):
+            if at - begin == most or (at > begin and held > BATCH_BYTES):
                 yield rows[begin:at]
                 begin, held = at, size
         if len(rows):

@@ -141,7 +141,7 @@ def test_one_changed_file_costs_its_own_vectors_and_a_renamed_one_none(project, 
 
 
 def test_what_an_interrupted_run_computed_is_kept(project, capsys, monkeypatch):
-    monkeypatch.setattr(cells, "BATCH", 2)
+    monkeypatch.setattr(cells, "FILE_BATCH", 2)
     monkeypatch.setattr(encoding, "SHARD", 4)
     # The smallest file comes last, and cannot be decoded.
     (project.workspace.data / "0.wav").write_bytes(b"no sound")
@@ -217,7 +217,7 @@ def test_a_vector_that_is_not_finite_is_reported_and_never_remembered(project, c
 def test_vectors_do_not_depend_on_the_number_of_workers(project, monkeypatch, tmp_path):
     import torch
 
-    monkeypatch.setattr(cells, "BATCH", 2)
+    monkeypatch.setattr(cells, "FILE_BATCH", 2)
     threads, matrices = torch.get_num_threads(), []
     for workers in (1, 4):
         monkeypatch.setattr(ComputeConfig, "count_threads", lambda self, n=workers: n)
