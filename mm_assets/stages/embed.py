@@ -38,14 +38,14 @@ def embed(project: Project, key: str) -> StageReport:
         DiskError: The disk has too little room for the vectors.
     """
     config, workspace = project.config, project.workspace
-    rows = read_augmented(workspace.augmented, splits=SPLITS, columns=[key])
-    present = rows[rows[key].notna()].reset_index(drop=True)
-    if present.empty:
-        raise StageError(
-            f"embed@{key}: no row has this modality; check `modalities.{key}.column` in params.yaml"
-        )
-    encoder = project.encoders[key]
     with CheckBeside() as checking:
+        rows = read_augmented(workspace.augmented, splits=SPLITS, columns=[key])
+        present = rows[rows[key].notna()].reset_index(drop=True)
+        if present.empty:
+            raise StageError(
+                f"embed@{key}: no row has this modality; check `modalities.{key}.column` in params.yaml"
+            )
+        encoder = project.encoders[key]
         cells = Cells(
             key,
             present,
