@@ -157,6 +157,7 @@ class FusionConfig(Section):
     """
 
     name: Name = "gated"
+    options: dict[str, Any] = {}  # the fusion's own; see mm_assets/fusion/options.py
     dim: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mm_assets.contracts.errors import ExportError
+from mm_assets.fusion.steps import Steps
 from mm_assets.modalities.base import Arrays
-from mm_assets.training.steps import Steps
 
 if TYPE_CHECKING:
     import onnx

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mm_assets.fusion.base import Fusion
+from mm_assets.fusion.base import VectorFusion
+from mm_assets.fusion.options import Options
 
 
-class Gated(Fusion):
+class Gated(VectorFusion[Options]):
     """Sums what each present modality has to say, each unit of it gated by all the vectors.
 
     Since terms add up, evidence from independent modalities does too, as log odds do.
@@ -19,14 +20,14 @@ class Gated(Fusion):
         two modalities), with biases and a presence mask.
     """
 
-    def __init__(self, modalities: int, dim: int) -> None:
-        super().__init__(modalities, dim)
+    def __init__(self, modalities: int, dim: int, options: Options) -> None:
+        super().__init__(modalities, dim, options)
         self.content = nn.ModuleList(nn.Linear(dim, dim) for _ in range(modalities))
         self.gate = nn.Linear(modalities * dim, modalities * dim)
 
     def forward(
         self, vectors: Float[Tensor, "batch modality dim"], presence: Bool[Tensor, "batch modality"]
-    ) -> Float[Tensor, "batch fused"]:
+    ) -> Float[Tensor, "batch dim"]:
         """Compute ``sum_i sigmoid(U_i [x_1, ..., x_k]) * tanh(W_i x_i)`` over present ones."""
         filled = self.fill_absent(vectors, presence)
         gates = torch.sigmoid(self.gate(filled.flatten(1))).view(filled.shape)

@@ -73,7 +73,7 @@ def write_proposal(survey: Survey, *, before: Config | None = None) -> str:
             "min_value: 0}]",
             "expectations: {}",
             "augment: {copies: 1}     # further renderings of each training row",
-            "fusion: {name: gated}    # or concat",
+            "fusion: {name: gated}    # or concat, weighted, low_rank, cross_attention, transformer, late, hybrid",
             "train: {}                # epochs, patience, batch_size, learning_rate, ...",
             *_remark(
                 f"slices: test rows are also looked at by the values of {', '.join(slices)}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from mm_assets.contracts.errors import ConfigError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import read_table
 from mm_assets.encoders.base import Encoder, load_encoder
+from mm_assets.fusion.options import read_fusion_options
 from mm_assets.modalities.base import Modality, load_modality
 from mm_assets.targets.base import Target, load_target
 
@@ -87,7 +86,7 @@ def build_project(config: Config, workspace: Workspace) -> Project:
         )
         for key, m in config.modalities.items()
     }
-    _require_fusion(config.fusion.name)
+    read_fusion_options(config.fusion, modalities=len(modalities))
     targets = {
         key: load_target(target, where=f"targets.{key}") for key, target in config.targets.items()
     }
@@ -105,17 +104,3 @@ def build_project(config: Config, workspace: Workspace) -> Project:
                     "in float32, and would answer otherwise than the trained model; set one of them"
                 )
     return Project(config, workspace, modalities, encoders, targets)
-
-
-def _require_fusion(name: str) -> None:
-    """Find a fusion's file without importing it, since it needs torch.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    package = importlib.import_module("mm_assets.fusion")
-    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base")
-    if name not in known:
-        raise ConfigError(
-            f"params.yaml: `fusion.name` must be one of {', '.join(known)}, got {name!r}"
-        )

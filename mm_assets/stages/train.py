@@ -81,6 +81,7 @@ def train(project: Project) -> StageReport:
                 f"{key}_trust": float(value)
                 for key, value in zip(model.modalities, model.trust, strict=True)
             },
+            **{f"{key}_share": round(value, 4) for key, value in model.shares.items()},
         },
         suites=(suite,),
         plots=(

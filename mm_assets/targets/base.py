@@ -175,6 +175,19 @@ class Target(ABC):
         """Give the logits of least loss that look at nothing, from training labels."""
 
     @abstractmethod
+    def mix(
+        self,
+        logits: Float[Tensor, "batch part output"],
+        log_weights: Float[Tensor, "batch part"],
+    ) -> Float[Tensor, "batch output"]:
+        """Give the logits of the weighted mean of several answers.
+
+        Args:
+            logits: Of each part.
+            log_weights: Logarithms of weights that add up to 1 in each row.
+        """
+
+    @abstractmethod
     def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
         """Turn (calibrated) logits into the model's answer, which is also its ONNX output.
 

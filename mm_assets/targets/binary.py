@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def mix_log_odds(
+    logits: Float[Tensor, "batch part output"], log_weights: Float[Tensor, "batch part"]
+) -> Float[Tensor, "batch output"]:
+    """Give the log odds of the weighted mean of probabilities, of which log odds are given."""
+    import torch
+    import torch.nn.functional as F
+
+    yes, no = (
+        torch.logsumexp(F.logsigmoid(side) + log_weights[:, :, None], dim=1)
+        for side in (logits, -logits)
+    )
+    return yes - no
+
+
 class BinaryOptions(Options):
     """Which class is the one that is looked for; by default the last (of 0 and 1, no and yes)."""
 
@@ -99,6 +113,14 @@ class Binary(Multiclass):
         """Give the log odds of the positive class."""
         negative, positive = self.constant(labels)
         return np.log([positive / negative])
+
+    def mix(
+        self,
+        logits: Float[Tensor, "batch part output"],
+        log_weights: Float[Tensor, "batch part"],
+    ) -> Float[Tensor, "batch output"]:
+        """Give the log odds of the mean probability."""
+        return mix_log_odds(logits, log_weights)
 
     def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
         """Sigmoid, of each class: two columns, as with more classes."""

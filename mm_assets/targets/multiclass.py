@@ -144,6 +144,17 @@ class Multiclass(Target):
         logits: np.ndarray = np.log(self.constant(labels))
         return logits
 
+    def mix(
+        self,
+        logits: Float[Tensor, "batch part output"],
+        log_weights: Float[Tensor, "batch part"],
+    ) -> Float[Tensor, "batch output"]:
+        """Give the logarithms of the mean probabilities."""
+        import torch
+
+        logs = torch.log_softmax(logits, dim=2) + log_weights[:, :, None]
+        return torch.logsumexp(logs, dim=1)
+
     def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
         """Softmax."""
         import torch

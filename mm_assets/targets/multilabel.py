@@ -15,6 +15,7 @@ from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
 from mm_assets.data.table import as_text
 from mm_assets.targets.base import Options, Target, Tensor
+from mm_assets.targets.binary import mix_log_odds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -213,6 +214,14 @@ class Multilabel(Target):
         shares = known.mean(axis=0).clip(margin, 1 - margin)
         logits: np.ndarray = np.log(shares / (1 - shares))
         return logits
+
+    def mix(
+        self,
+        logits: Float[Tensor, "batch part output"],
+        log_weights: Float[Tensor, "batch part"],
+    ) -> Float[Tensor, "batch output"]:
+        """Give the log odds of each label's mean probability."""
+        return mix_log_odds(logits, log_weights)
 
     def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
         """Sigmoid of each label's logit."""

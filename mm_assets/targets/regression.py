@@ -151,6 +151,14 @@ class Regression(Target):
         """Give the training mean, standardised."""
         return (self.constant(labels) - self.mean) / self.scale
 
+    def mix(
+        self,
+        logits: Float[Tensor, "batch part output"],
+        log_weights: Float[Tensor, "batch part"],
+    ) -> Float[Tensor, "batch output"]:
+        """Give the weighted mean."""
+        return (logits * log_weights.exp()[:, :, None]).sum(dim=1)
+
     def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
         """Turn standardised values into the label's own unit."""
         return logits * self.scale + self.mean

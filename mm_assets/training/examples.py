@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.data.vectors import Embeddings, align_sequences, align_vectors
+from mm_assets.fusion.steps import Steps
 from mm_assets.targets.base import Target
-from mm_assets.training.steps import Steps
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor
 from mm_assets.contracts.config import TrainConfig
 from mm_assets.contracts.errors import TrainingError
 from mm_assets.data.progress import show_progress
+from mm_assets.fusion.steps import Steps
 from mm_assets.training.calibration import fit_temperature
 from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel, Logits
-from mm_assets.training.steps import Steps
 
 TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # the first of equal ones is taken
 SCORED_ROWS = 8192  # rows per batch where no gradient is needed

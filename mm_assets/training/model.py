@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from mm_assets.contracts.config import FusionConfig
 from mm_assets.contracts.errors import StageError
 from mm_assets.data.atomic import write_json
-from mm_assets.fusion.base import AttendSteps, build_fusion
+from mm_assets.fusion.base import AttendSteps, Parts, build_fusion
+from mm_assets.fusion.steps import Steps, as_steps
 from mm_assets.targets.base import Target, find_target
-from mm_assets.training.steps import Steps
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 Vectors = Mapping[str, Float[Tensor, "batch _"] | Steps]
 Logits = dict[str, Float[Tensor, "batch _"]]
@@ -61,6 +61,23 @@ class Standardize(nn.Module):
         return (torch.where(present[:, None], vectors, self.mean) - self.mean) / self.scale
 
 
+class Heads(nn.Module):
+    """One target's answer from each part of what was fused, and the mean of these answers."""
+
+    def __init__(self, target: Target, dim: int, *, parts: int) -> None:
+        super().__init__()
+        self.target = target
+        self.parts = nn.ModuleList(target.head(dim) for _ in range(parts))
+
+    def forward(
+        self, vectors: Float[Tensor, "batch part dim"], log_weights: Float[Tensor, "batch part"]
+    ) -> Float[Tensor, "batch _"]:
+        """Give logits; arguments as `Parts`."""
+        answers = [head(vectors[:, index]) for index, head in enumerate(self.parts)]
+        logits = torch.stack(answers, dim=1)  # (batch, part, output)
+        return self.target.mix(logits, log_weights) if len(answers) > 1 else logits[:, 0]
+
+
 class Member(nn.Module):
     """One network of the ensemble: a projection per modality, the fusion, a head per target.
 
@@ -87,11 +104,14 @@ class Member(nn.Module):
             nn.Identity() if answers else nn.Dropout(config.dropout) for answers in answered
         )
         self.projections = nn.ModuleList(nn.Linear(dim, config.dim) for dim in dims)
-        self.attention = nn.ModuleList(
-            AttendSteps(config.dim) if sequence else nn.Identity() for sequence in sequences
-        )
         self.fusion = build_fusion(config, modalities=len(dims))
-        self.heads = nn.ModuleList(target.head(config.dim) for target in targets)
+        self.attention = nn.ModuleList(
+            AttendSteps(config.dim) if sequence and not self.fusion.sequential else nn.Identity()
+            for sequence in sequences
+        )
+        self.heads = nn.ModuleList(
+            Heads(target, config.dim, parts=self.fusion.parts) for target in targets
+        )
 
     def forward(
         self,
@@ -100,15 +120,33 @@ class Member(nn.Module):
     ) -> list[Float[Tensor, "batch _"]]:
         """Give each target's logits from standardised vectors."""
         projected = [
-            attention(projection(thin(given.values)), given.there)
+            Steps(projection(thin(given.values)), given.there)
             if isinstance(given, Steps)
             else projection(thin(given))
-            for thin, projection, attention, given in zip(
-                self.thin, self.projections, self.attention, vectors, strict=True
-            )
+            for thin, projection, given in zip(self.thin, self.projections, vectors, strict=True)
         ]
-        fused = self.dropout(self.fusion(torch.stack(projected, dim=1), presence))
-        return [head(fused) for head in self.heads]
+        fused = self._fuse(projected, presence)
+        if not isinstance(fused, Parts):
+            fused = Parts(fused[:, None], fused.new_zeros(fused.shape[0], 1))
+        said = self.dropout(fused.vectors)
+        return [heads(said, fused.log_weights) for heads in self.heads]
+
+    def _fuse(
+        self,
+        projected: list[Float[Tensor, "batch dim"] | Steps],
+        presence: Bool[Tensor, "batch modality"],
+    ) -> Float[Tensor, "batch dim"] | Parts:
+        """Give the fusion what it takes: sequences, or one vector a modality."""
+        if self.fusion.sequential:
+            given = [one if isinstance(one, Steps) else as_steps(one) for one in projected]
+            fused: Tensor | Parts = self.fusion(given, presence)
+        else:
+            vectors = [
+                attention(one.values, one.there) if isinstance(one, Steps) else one
+                for attention, one in zip(self.attention, projected, strict=True)
+            ]
+            fused = self.fusion(torch.stack(vectors, dim=1), presence)
+        return fused
 
 
 class FusionModel(nn.Module):
@@ -156,6 +194,14 @@ class FusionModel(nn.Module):
         )
         self.register_buffer("trust", torch.ones(len(dims)))
         self.register_buffer("temperature", torch.ones(len(targets)))
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What each modality weighs where all are present; empty if the fusion has no such weights."""
+        members = [cast(Member, member) for member in self.members]
+        found = [shares for one in members if (shares := one.fusion.shares()) is not None]
+        mean = torch.stack(found).mean(dim=0).tolist() if found else []
+        return dict(zip(self.modalities, mean, strict=bool(found)))
 
     @property
     def modalities(self) -> tuple[str, ...]:

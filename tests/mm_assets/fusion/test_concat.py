@@ -2,11 +2,12 @@ import numpy as np
 import torch
 
 from mm_assets.fusion.concat import Concat
+from mm_assets.fusion.options import Options
 
 
 def test_the_output_is_one_hidden_layer_computed_with_numpy():
     torch.manual_seed(0)
-    layer = Concat(2, 3)
+    layer = Concat(2, 3, Options())
     torch.nn.init.normal_(layer.absent)
     rows = torch.randn(2, 2, 3)
     presence = torch.tensor([[True, True], [False, True]])

@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from mm_assets.fusion.gated import Gated
+from mm_assets.fusion.options import Options
 
 
 def sigmoid(x):
@@ -26,7 +27,7 @@ def compute_unit(weights, rows, presence):
 
 def test_the_output_is_the_papers_formula_computed_with_numpy():
     torch.manual_seed(0)
-    unit = Gated(3, 4)
+    unit = Gated(3, 4, Options())
     torch.nn.init.normal_(unit.absent)
     rows = torch.randn(5, 3, 4)
     presence = torch.tensor(
@@ -41,7 +42,7 @@ def test_the_output_is_the_papers_formula_computed_with_numpy():
 
 def test_evidence_adds_up_when_the_gates_are_open():
     torch.manual_seed(0)
-    unit = Gated(2, 3)
+    unit = Gated(2, 3, Options())
     torch.nn.init.zeros_(unit.gate.weight)
     torch.nn.init.constant_(unit.gate.bias, 50.0)  # sigmoid(50) is 1 in float32
     rows, masks = torch.randn(1, 2, 3).expand(3, -1, -1), [[1, 1], [1, 0], [0, 1]]

@@ -147,7 +147,7 @@ def test_another_schema_version_is_refused(tmp_path):
     save_model(build(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"schema_version": 0}))
-    with pytest.raises(StageError, match=r"has schema version 0, this release reads 1"):
+    with pytest.raises(StageError, match=r"has schema version 0, this release reads 2"):
         load_model(tmp_path)
 
 

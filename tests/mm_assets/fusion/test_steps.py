@@ -3,9 +3,9 @@ import torch
 
 from mm_assets.contracts.config import FusionConfig
 from mm_assets.fusion.base import AttendSteps
+from mm_assets.fusion.steps import Steps
 from mm_assets.targets.multiclass import TARGET as Multiclass
 from mm_assets.training.model import FusionModel
-from mm_assets.training.steps import Steps
 
 LENGTHS = (3, 1, 5)
 

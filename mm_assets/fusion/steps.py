@@ -37,3 +37,8 @@ class Steps:
     def flat(self) -> Float[Tensor, "known dim"]:
         """Give the steps that are no padding, row after row."""
         return self.values[self.there]
+
+
+def as_steps(vectors: Float[Tensor, "row dim"]) -> Steps:
+    """Make each vector a sequence of one step."""
+    return Steps(vectors[:, None], torch.ones_like(vectors[:, :1], dtype=torch.bool))
