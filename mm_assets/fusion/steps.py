@@ -42,3 +42,9 @@ class Steps:
 def as_steps(vectors: Float[Tensor, "row dim"]) -> Steps:
     """Make each vector a sequence of one step."""
     return Steps(vectors[:, None], torch.ones_like(vectors[:, :1], dtype=torch.bool))
+
+
+def average_steps(steps: Steps) -> Float[Tensor, "row dim"]:
+    """Give each row's mean over the steps that are there; 0 where there are none."""
+    known = torch.where(steps.there[..., None], steps.values, 0.0)
+    return known.sum(dim=1) / steps.there.sum(dim=1, keepdim=True).clamp(min=1)

@@ -15,7 +15,7 @@ from mm_assets.contracts.config import FusionConfig
 from mm_assets.contracts.errors import StageError
 from mm_assets.data.atomic import write_json
 from mm_assets.fusion.base import AttendSteps, Parts, build_fusion
-from mm_assets.fusion.steps import Steps, as_steps
+from mm_assets.fusion.steps import Steps, as_steps, average_steps
 from mm_assets.targets.base import Target, find_target
 
 MODEL_VERSION = 2
@@ -68,6 +68,7 @@ class Heads(nn.Module):
         super().__init__()
         self.target = target
         self.parts = nn.ModuleList(target.head(dim) for _ in range(parts))
+        self.outputs = cast(nn.Linear, self.parts[0]).out_features
 
     def forward(
         self, vectors: Float[Tensor, "batch part dim"], log_weights: Float[Tensor, "batch part"]
@@ -81,11 +82,15 @@ class Heads(nn.Module):
 class Member(nn.Module):
     """One network of the ensemble: a projection per modality, the fusion, a head per target.
 
+    A supervised encoder's vector is an answer already. It is fused like any other, and beside that
+    added to the answer, as it is but for one learned factor a target: what is learned about such
+    vectors is learned from those of training rows, which come from other networks than a new row's,
+    each with mistakes of its own.
+
     Args:
         dims: Width of each modality's vectors.
         sequences: Which modalities come as sequences, whose steps are attended.
-        answered: Which modalities' vectors are answers already, of a supervised encoder: a handful
-            of numbers, of which dropout would leave too few.
+        answering: How many modalities' vectors are answers.
         targets: What is predicted.
         config: The `fusion` section of `params.yaml`.
     """
@@ -94,42 +99,52 @@ class Member(nn.Module):
         self,
         dims: list[int],
         sequences: list[bool],
-        answered: list[bool],
+        answering: int,
         targets: list[Target],
         config: FusionConfig,
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.thin = nn.ModuleList(
-            nn.Identity() if answers else nn.Dropout(config.dropout) for answers in answered
-        )
         self.projections = nn.ModuleList(nn.Linear(dim, config.dim) for dim in dims)
         self.fusion = build_fusion(config, modalities=len(dims))
         self.attention = nn.ModuleList(
             AttendSteps(config.dim) if sequence and not self.fusion.sequential else nn.Identity()
             for sequence in sequences
         )
-        self.heads = nn.ModuleList(
-            Heads(target, config.dim, parts=self.fusion.parts) for target in targets
-        )
+        heads = [Heads(target, config.dim, parts=self.fusion.parts) for target in targets]
+        self.heads = nn.ModuleList(heads)
+        self.outputs = [one.outputs for one in heads]
+        self.lean = nn.Parameter(torch.full((len(targets), answering), 1 / max(answering, 1)))
 
     def forward(
         self,
         vectors: list[Float[Tensor, "batch _"] | Steps],
         presence: Bool[Tensor, "batch modality"],
+        answers: list[Float[Tensor, "batch outputs"]],
     ) -> list[Float[Tensor, "batch _"]]:
-        """Give each target's logits from standardised vectors."""
+        """Give each target's logits.
+
+        Args:
+            vectors: Standardised.
+            presence: Which modalities a row has.
+            answers: Of each modality that answers, the logits of all targets, side by side; 0 where
+                it is absent.
+        """
         projected = [
-            Steps(projection(thin(given.values)), given.there)
+            Steps(projection(self.dropout(given.values)), given.there)
             if isinstance(given, Steps)
-            else projection(thin(given))
-            for thin, projection, given in zip(self.thin, self.projections, vectors, strict=True)
+            else projection(self.dropout(given))
+            for projection, given in zip(self.projections, vectors, strict=True)
         ]
         fused = self._fuse(projected, presence)
         if not isinstance(fused, Parts):
             fused = Parts(fused[:, None], fused.new_zeros(fused.shape[0], 1))
         said = self.dropout(fused.vectors)
-        return [heads(said, fused.log_weights) for heads in self.heads]
+        logits = [heads(said, fused.log_weights) for heads in self.heads]
+        for own, factors in zip(answers, self.lean.unbind(dim=1), strict=True):
+            parts = zip(logits, torch.split(own, self.outputs, dim=1), factors, strict=True)
+            logits = [found + factor * part for found, part, factor in parts]
+        return logits
 
     def _fuse(
         self,
@@ -164,6 +179,7 @@ class FusionModel(nn.Module):
 
     Attributes:
         modalities: Names in the order of `presence`.
+        answering: Those whose encoder is supervised.
         trust: By modality, in their order; scales its standardised vector, so that one not to be
             trusted (0) stays at its mean. 1 until calibrated.
         temperature: By target, in their order; 1 until calibrated.
@@ -187,9 +203,9 @@ class FusionModel(nn.Module):
         dims = [int(encoder["dim"]) for encoder in encoders.values()]
         self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
         sequences = [bool(encoder.get("sequence")) for encoder in encoders.values()]
-        answered = [bool(encoder.get("folds")) for encoder in encoders.values()]
+        self.answering = [name for name, encoder in encoders.items() if encoder.get("folds")]
         self.members = nn.ModuleList(
-            Member(dims, sequences, answered, list(targets.values()), config)
+            Member(dims, sequences, len(self.answering), list(targets.values()), config)
             for _ in range(members)
         )
         self.register_buffer("trust", torch.ones(len(dims)))
@@ -233,10 +249,26 @@ class FusionModel(nn.Module):
             self._standardize(index, vectors[name], presence[:, index])
             for index, name in enumerate(self.modalities)
         ]
+        answers = [self._answer(name, vectors[name], presence) for name in self.answering]
         return [
-            dict(zip(self.targets, member(standardized, presence), strict=True))
+            dict(zip(self.targets, member(standardized, presence, answers), strict=True))
             for member in self.members
         ]
+
+    def _answer(
+        self,
+        name: str,
+        given: Float[Tensor, "batch outputs"] | Steps,
+        presence: Bool[Tensor, "batch modality"],
+    ) -> Float[Tensor, "batch outputs"]:
+        """Give what a modality answers (of a sequence the mean), as far as it is to be trusted.
+
+        It is 0 where the modality is absent.
+        """
+        index = self.modalities.index(name)
+        mean = average_steps(given) if isinstance(given, Steps) else given
+        trusted: Tensor = self.trust[index] * torch.where(presence[:, index, None], mean, 0.0)
+        return trusted
 
     def _standardize(
         self, index: int, given: Float[Tensor, "batch _"] | Steps, present: Bool[Tensor, " batch"]
