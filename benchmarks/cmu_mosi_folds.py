@@ -8,11 +8,13 @@ scikit-learn's logistic regression on the same standardised transcript vectors, 
 a fold's training videos, its strength chosen by folds of videos among them.
 
     python benchmarks/cmu_mosi_folds.py FOLDER      # holds utterances.parquet
+    python benchmarks/cmu_mosi_folds.py FOLDER --fusions gated late hybrid
 """
 
 import argparse
 import os
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from mm_assets.data.progress import show_progress
 from mm_assets.data.vectors import Embeddings
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
 from mm_assets.evaluation.subsets import answer_rows
+from mm_assets.fusion.options import OPTIONS
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.targets.base import find_target
 from mm_assets.training.examples import Examples, gather_examples
@@ -43,10 +46,11 @@ ANSWERED_FROM = {TEXT: ("text",), "audio": ("audio",), BOTH: ("text", "audio")}
 
 
 def main() -> None:
-    """Print accuracies with intervals over videos, and the paired tests."""
+    """Print each fusion's accuracies with intervals over videos, and its paired tests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--fusions", nargs="+", choices=list(OPTIONS), default=["gated"])
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     config = read_config(ROOT / "recipes/cmu_mosi.yaml")
@@ -57,35 +61,43 @@ def main() -> None:
     examples = gather_examples(rows, embeddings, {"sentiment": target})
     groups, labels = rows["group"].to_numpy(), examples.labels["sentiment"].numpy()
 
-    tallies = {
-        name: np.zeros((len(rows), 4), dtype=np.int64) for name in [*ANSWERED_FROM, "linear"]
-    }
-    folds = GroupKFold(FOLDS).split(rows, labels, groups)
-    for train, test in show_progress(list(folds), title="folds", unit="fold"):
-        model = train_fold(examples, groups, train, config, embeddings, target)
-        for name, subset in ANSWERED_FROM.items():
-            tallies[name][test] = answer_rows(model, examples.take(torch.from_numpy(test)), subset)[
-                "sentiment"
-            ].tallies
-        text = examples.vectors["text"].numpy()
+    folds = list(GroupKFold(FOLDS).split(rows, labels, groups))
+    text, linear = examples.vectors["text"].numpy(), np.zeros((len(rows), 4), dtype=np.int64)
+    for train, test in show_progress(folds, title="linear", unit="fold"):
         answers = fit_linear(text[train], labels[train], groups[train]).predict_proba(text[test])
-        tallies["linear"][test] = target.tally(labels[test], answers)
-
+        linear[test] = target.tally(labels[test], answers)
     print(f"{len(rows)} utterances of {len(set(groups))} videos, {FOLDS} folds by video")
-    for name, found in tallies.items():
-        s = score_with_intervals(target, found, groups, **RESAMPLING)
-        print(
-            f"{name:<20}{100 * s['accuracy']:6.1f} % "
-            f"[{100 * s['accuracy_low']:.1f}, {100 * s['accuracy_high']:.1f}]"
-            f"   macro F1 {100 * s['macro_f1']:.1f}"
-        )
-    for first, second in ((BOTH, TEXT), (TEXT, "linear")):
-        c = compare_paired(target, tallies[first], tallies[second], groups, **RESAMPLING)
-        print(
-            f"{first} minus {second}: {100 * c['difference']:+.1f} points "
-            f"[{100 * c['difference_low']:+.1f}, {100 * c['difference_high']:+.1f}], "
-            f"p = {c['p_value']:.3f} (videos swapped)"
-        )
+    _print_scores("linear, transcript", target, linear, groups)
+
+    for fusion in given.fusions:
+        chosen = config.fusion.model_copy(update={"name": fusion})
+        asked = config.model_copy(update={"fusion": chosen})
+        tallies = {name: np.zeros_like(linear) for name in ANSWERED_FROM}
+        started = time.process_time()
+        for train, test in show_progress(folds, title=fusion, unit="fold"):
+            model = train_fold(examples, groups, train, asked, embeddings, target)
+            kept_aside = examples.take(torch.from_numpy(test))
+            for name, subset in ANSWERED_FROM.items():
+                tallies[name][test] = answer_rows(model, kept_aside, subset)["sentiment"].tallies
+        print(f"{fusion}: {(time.process_time() - started) / FOLDS:.0f} CPU s a fold")
+        for name, found in tallies.items():
+            _print_scores(name, target, found, groups)
+        for first, second in ((BOTH, tallies[TEXT]), (TEXT, linear)):
+            c = compare_paired(target, tallies[first], second, groups, **RESAMPLING)
+            print(
+                f"  {first} minus {TEXT if first == BOTH else 'linear'}: "
+                f"{100 * c['difference']:+.1f} points [{100 * c['difference_low']:+.1f}, "
+                f"{100 * c['difference_high']:+.1f}], p = {c['p_value']:.3f} (videos swapped)",
+                flush=True,
+            )
+
+
+def _print_scores(name: str, target: object, tallies: np.ndarray, groups: np.ndarray) -> None:
+    s = score_with_intervals(target, tallies, groups, **RESAMPLING)
+    print(
+        f"  {name:<20}{100 * s['accuracy']:6.1f} % [{100 * s['accuracy_low']:.1f}, "
+        f"{100 * s['accuracy_high']:.1f}]   macro F1 {100 * s['macro_f1']:.1f}"
+    )
 
 
 def embed_utterances(source: Path, config: Config) -> tuple[pd.DataFrame, dict[str, Embeddings]]:
