@@ -117,3 +117,16 @@ def collate(encoder, values, options):
 
 def find_kind(encoder, options):
     return load_modality(encoder.kind, options, {}, where="modalities.x")
+
+
+@pytest.fixture
+def timm_efficientnet_lite0(weights):
+    """timm's own network with the published weights, whose file has them in timm's order."""
+    import torch
+    from timm.models.efficientnet import tf_efficientnet_lite0
+
+    network = tf_efficientnet_lite0(pretrained=False).eval()
+    (file,) = (weights / "efficientnet_lite0").glob("*.pth")
+    published = torch.load(file, weights_only=True).values()
+    network.load_state_dict(dict(zip(network.state_dict(), published, strict=True)))
+    return network

@@ -61,13 +61,8 @@ def test_pixels_are_scaled_as_the_weights_were_trained(network):
 
 
 @pytest.mark.parametrize("size_px", [224, 97, 33])  # sides that halve evenly, and such as do not
-def test_features_are_those_of_timms_network(weights, network, size_px):
-    from timm.models.efficientnet import tf_efficientnet_lite0
-
-    theirs = tf_efficientnet_lite0(pretrained=False).eval()
-    (file,) = (weights / "efficientnet_lite0").glob("*.pth")
-    published = torch.load(file, weights_only=True).values()
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), published, strict=True)))
+def test_features_are_those_of_timms_network(timm_efficientnet_lite0, network, size_px):
+    theirs = timm_efficientnet_lite0
     pixels = torch.randint(256, (2, size_px, size_px, 3), dtype=torch.uint8)
     scaled = ((pixels.float() - 127) / 128).permute(0, 3, 1, 2)
     with torch.inference_mode():

@@ -138,14 +138,13 @@ def test_a_name_is_looked_up_in_the_hubs_cache(build, tmp_path):
 
 
 @pytest.mark.slow
-def test_efficientnet_lite0_is_the_one_we_have(build, encode, weights):
+def test_efficientnet_lite0_is_the_one_we_have(build, encode, weights, timm_efficientnet_lite0):
     """Both load the same published weights; ours normalises by 127 and 128, timm by 127.5."""
     skimage = pytest.importorskip("skimage.data")
     ours = build("efficientnet_lite0", "image", weights, size_px=128)
-    network = ours.network()
     images = [Image.fromarray(getattr(skimage, name)()) for name in ("chelsea", "coffee")]
-    given = encode(ours, network, images)
-    theirs = Backbone(network.backbone, mean=(0.5,) * 3, std=(0.5,) * 3).eval()
+    given = encode(ours, ours.network(), images)
+    theirs = Backbone(timm_efficientnet_lite0, mean=(0.5,) * 3, std=(0.5,) * 3).eval()
     theirs.network.reset_classifier(0)
     expected = encode(ours, theirs, images)
     cosines = (given * expected).sum(1) / np.prod(
