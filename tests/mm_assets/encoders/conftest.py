@@ -121,8 +121,7 @@ def find_kind(encoder, options):
 
 @pytest.fixture
 def timm_efficientnet_lite0(weights):
-    """timm's own network with the published weights, whose file has them in timm's order."""
-    import torch
+    """Give timm's own network with the published weights, whose file has them in timm's order."""
     from timm.models.efficientnet import tf_efficientnet_lite0
 
     network = tf_efficientnet_lite0(pretrained=False).eval()
