@@ -92,7 +92,8 @@ class DecodingPool:
             ``decoder_timeout`` or ``decoder_out_of_memory``.
 
         Raises:
-            Exception: What else the function raised, with the process's traceback as a note.
+            MMAssetsError: What else of these the function raised.
+            RuntimeError: It raised something else, a bug; holds the process's traceback.
             DecodingError: No process can be started.
         """
 

@@ -17,7 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from mm_assets.contracts.errors import BadSampleError
+from mm_assets.contracts.errors import BadSampleError, MMAssetsError
 
 # The first word of each answer.
 DONE, BAD, NO_MEMORY, RAISED = "done", "bad", "no memory", "raised"
@@ -61,16 +61,13 @@ def serve(handle: int, memory_mb: int) -> None:
             connection.send((BAD, error))
         except MemoryError:
             connection.send((NO_MEMORY, None))
-        except Exception as error:  # noqa: BLE001 - a bug of any type is the pool's to raise, not to hang on
-            _send_error(connection, error)
-
-
-def _send_error(connection: Connection[Any, Any], error: Exception) -> None:
-    error.add_note("In a decoding process:\n" + "".join(traceback.format_exception(error)))
-    try:
-        connection.send((RAISED, error))
-    except Exception:  # noqa: BLE001 - `__reduce__` of a stranger's exception may raise anything
-        connection.send((RAISED, RuntimeError("\n".join([repr(error), *error.__notes__]))))
+        except MMAssetsError as error:
+            connection.send((RAISED, error))
+        except Exception:  # noqa: BLE001 - a bug is ours: were it to end the process, a file would be blamed
+            # As text, since not every exception can be pickled.
+            connection.send(
+                (RAISED, RuntimeError(f"in a decoding process:\n{traceback.format_exc()}"))
+            )
 
 
 def _silence() -> None:

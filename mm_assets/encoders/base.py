@@ -64,7 +64,7 @@ class Encoder(ABC):
 
     def __init__(
         self,
-        options: Any,  # noqa: ANN401 - an instance of the subclass's `options_model`, validated
+        options: Options,
         weights: Path,
         precision: Precision = "float32",
         sequence: bool = False,

@@ -34,6 +34,7 @@ class EfficientNetLite0(base.Encoder):
     licence: ClassVar[str] = "Apache-2.0 (weights: TensorFlow TPU models, EfficientNet-Lite)"
     source: ClassVar[str] = "Tan & Le 2019, https://arxiv.org/abs/1905.11946"
     options_model: ClassVar[type[base.Options]] = EfficientNetLite0Options
+    options: EfficientNetLite0Options
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Picture.collate` needs: the canvas."""

@@ -45,6 +45,7 @@ class EventCounts(base.Encoder):
         "https://doi.org/10.1509/jmkr.2005.42.4.415"
     )
     options_model: ClassVar[type[base.Options]] = EventCountsOptions
+    options: EventCountsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Events.collate` needs: the cut."""

@@ -36,6 +36,7 @@ class EventGRU(LearnedEncoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "Cho et al. 2014, https://arxiv.org/abs/1406.1078"
     options_model: ClassVar[type[base.Options]] = EventSequenceOptions
+    options: EventSequenceOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Events.collate` needs: the cut."""

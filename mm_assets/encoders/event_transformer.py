@@ -39,6 +39,7 @@ class EventTransformer(EventGRU):
         "Li et al. 2020 (BEHRT), https://arxiv.org/abs/1907.09538"
     )
     options_model: ClassVar[type[base.Options]] = EventTransformerOptions
+    options: EventTransformerOptions
 
     def body(self, constants: dict[str, np.ndarray]) -> nn.Module:
         """Build the network; see `LearnedEncoder.body`."""

@@ -41,39 +41,16 @@ class HashedNgramsOptions(NgramsOptions):
     max_chars: Annotated[int, Field(ge=1, le=20_000)] = 2000  # of a text that are read
 
 
-class HashedNgrams(base.Encoder):
-    """Character n-grams, hashed, weighted by TF-IDF and projected by a truncated SVD.
+class LatentSemantics(base.Encoder):
+    """What encoders of hashed runs share: weights by TF-IDF, and a truncated SVD."""
 
-    Knows no language and no word list, so it works for any script, at what the training rows
-    teach; a pretrained encoder of the right language knows more. Its state holds one row of `dim`
-    float32 per bucket that the training rows fill: about 6 MB for a thousand short messages, and
-    at most 4 * dim * 2^bits bytes, 34 MB by default.
-    """
-
-    name: ClassVar[str] = "hashed_ngrams"
     kind: ClassVar[str] = "text"
-    version: ClassVar[int] = 1
     exportable: ClassVar[bool] = True
     fitted: ClassVar[bool] = True
     input_shape: ClassVar[str] = "int64 and float32 (batch, steps)"
     output_shape: ClassVar[str] = "float32 (batch, dim), dim 128 by default"
     size: ClassVar[str] = "up to 34 MB"
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
-    source: ClassVar[str] = (
-        "Weinberger et al. 2009, https://arxiv.org/abs/0902.2206; "
-        "Bojanowski et al. 2017, https://arxiv.org/abs/1607.04606; "
-        "Deerwester et al. 1990, "
-        "https://doi.org/10.1002/(SICI)1097-4571(199009)41:6<391::AID-ASI1>3.0.CO;2-9"
-    )
-    options_model: ClassVar[type[base.Options]] = HashedNgramsOptions
-
-    def inputs(self) -> dict[str, Any]:
-        """Say what `Text.collate` needs: which n-grams, how many buckets, and the cut."""
-        return {
-            "ngrams": [self.options.shortest, self.options.longest],
-            "bits": self.options.bits,
-            "max_chars": self.options.max_chars,
-        }
 
     def weights_digest(self) -> str:
         """Give an empty text: there are no weights."""
@@ -96,6 +73,35 @@ class HashedNgrams(base.Encoder):
 
         fitted = self.require_state(state)
         return Network(torch.from_numpy(fitted["lookup"]), torch.from_numpy(fitted["table"])).eval()
+
+
+class HashedNgrams(LatentSemantics):
+    """Character n-grams, hashed, weighted by TF-IDF and projected by a truncated SVD.
+
+    Knows no language and no word list, so it works for any script, at what the training rows
+    teach; a pretrained encoder of the right language knows more. Its state holds one row of `dim`
+    float32 per bucket that the training rows fill: about 6 MB for a thousand short messages, and
+    at most 4 * dim * 2^bits bytes, 34 MB by default.
+    """
+
+    name: ClassVar[str] = "hashed_ngrams"
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = (
+        "Weinberger et al. 2009, https://arxiv.org/abs/0902.2206; "
+        "Bojanowski et al. 2017, https://arxiv.org/abs/1607.04606; "
+        "Deerwester et al. 1990, "
+        "https://doi.org/10.1002/(SICI)1097-4571(199009)41:6<391::AID-ASI1>3.0.CO;2-9"
+    )
+    options_model: ClassVar[type[base.Options]] = HashedNgramsOptions
+    options: HashedNgramsOptions
+
+    def inputs(self) -> dict[str, Any]:
+        """Say what `Text.collate` needs: which n-grams, how many buckets, and the cut."""
+        return {
+            "ngrams": [self.options.shortest, self.options.longest],
+            "bits": self.options.bits,
+            "max_chars": self.options.max_chars,
+        }
 
 
 ENCODER = HashedNgrams

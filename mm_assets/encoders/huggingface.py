@@ -70,6 +70,7 @@ class HuggingFace(base.Encoder):
         "https://huggingface.co/models; Devlin et al. 2019, https://arxiv.org/abs/1810.04805"
     )
     options_model: ClassVar[type[base.Options]] = HuggingFaceOptions
+    options: HuggingFaceOptions
 
     @property
     def stated_licence(self) -> str:

@@ -38,6 +38,7 @@ class ImageAutoencoder(LearnedEncoder):
         "Odena et al. 2016, https://doi.org/10.23915/distill.00003 (enlarge, then convolve)"
     )
     options_model: ClassVar[type[base.Options]] = ImageAutoencoderOptions
+    options: ImageAutoencoderOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Picture.collate` needs: the canvas."""

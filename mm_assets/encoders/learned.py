@@ -58,6 +58,7 @@ class LearnedEncoder(base.Encoder):
     fitted: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("supervised",)
     options_model: ClassVar[type[base.Options]] = LearnedOptions
+    options: LearnedOptions
 
     def __init__(
         self,

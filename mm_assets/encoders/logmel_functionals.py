@@ -37,6 +37,7 @@ class LogMelFunctionals(base.Encoder):
         "Eyben et al. 2016, https://doi.org/10.1109/TAFFC.2015.2457417 (functionals)"
     )
     options_model: ClassVar[type[base.Options]] = LogMelFunctionalsOptions
+    options: LogMelFunctionalsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Audio.collate` needs: rate and cut."""

@@ -70,6 +70,7 @@ class MelCnn(LearnedEncoder):
         "Park et al. 2019, https://arxiv.org/abs/1904.08779 (SpecAugment)"
     )
     options_model: ClassVar[type[base.Options]] = MelCnnOptions
+    options: MelCnnOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Audio.collate` needs: rate and cut."""

@@ -39,6 +39,7 @@ class MelLstm(LearnedEncoder):
         "Park et al. 2019, https://arxiv.org/abs/1904.08779 (SpecAugment)"
     )
     options_model: ClassVar[type[base.Options]] = MelLstmOptions
+    options: MelLstmOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Audio.collate` needs: rate and cut."""

@@ -37,6 +37,7 @@ class MiniLM(base.Encoder):
         "Wang et al. 2020, https://arxiv.org/abs/2002.10957"
     )
     options_model: ClassVar[type[base.Options]] = MiniLMOptions
+    options: MiniLMOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Text.collate` needs: the tokenizer's file and the cut."""

@@ -42,6 +42,7 @@ class SignalCNN(LearnedEncoder):
         "Wang et al. 2017, https://arxiv.org/abs/1611.06455"
     )
     options_model: ClassVar[type[base.Options]] = SignalCNNOptions
+    options: SignalCNNOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Signal.collate` needs: the cut."""

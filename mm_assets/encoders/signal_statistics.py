@@ -38,6 +38,7 @@ class SignalStatistics(base.Encoder):
         "Esteller et al. 2001 (line length), https://doi.org/10.1109/IEMBS.2001.1020545"
     )
     options_model: ClassVar[type[base.Options]] = SignalStatisticsOptions
+    options: SignalStatisticsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Signal.collate` needs: the number of channels, and the cut."""

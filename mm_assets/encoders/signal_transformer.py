@@ -53,6 +53,7 @@ class SignalTransformer(LearnedEncoder):
         "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762"
     )
     options_model: ClassVar[type[base.Options]] = SignalTransformerOptions
+    options: SignalTransformerOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Signal.collate` needs: the cut."""

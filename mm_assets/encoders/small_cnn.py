@@ -42,6 +42,7 @@ class SmallCnn(LearnedEncoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "He et al. 2016, https://arxiv.org/abs/1512.03385 (section 4.2)"
     options_model: ClassVar[type[base.Options]] = SmallCnnOptions
+    options: SmallCnnOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Picture.collate` needs: the canvas."""

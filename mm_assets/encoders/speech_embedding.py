@@ -34,6 +34,7 @@ class SpeechEmbedding(base.Encoder):
     licence: ClassVar[str] = "Apache-2.0 (weights: Google speech_embedding, by openWakeWord)"
     source: ClassVar[str] = "Lin et al. 2020, https://arxiv.org/abs/2002.01322"
     options_model: ClassVar[type[base.Options]] = SpeechEmbeddingOptions
+    options: SpeechEmbeddingOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Audio.collate` needs: 16 kHz, and the cut."""

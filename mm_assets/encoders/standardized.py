@@ -29,6 +29,7 @@ class Standardized(base.Encoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "z-scores"
     options_model: ClassVar[type[base.Options]] = StandardizedOptions
+    options: StandardizedOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Features.collate` needs: nothing."""

@@ -37,6 +37,7 @@ class StandardizedSteps(base.Encoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "z-scores, and their statistics over time"
     options_model: ClassVar[type[base.Options]] = StandardizedStepsOptions
+    options: StandardizedStepsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Features.collate` needs: the cut."""

@@ -42,6 +42,7 @@ class Tabular(base.Encoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "robust scaling and one-hot encoding, as scikit-learn defines them"
     options_model: ClassVar[type[base.Options]] = TabularOptions
+    options: TabularOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Tabular.collate` needs: nothing."""

@@ -48,6 +48,7 @@ class TabularMLP(LearnedEncoder):
         "Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959"
     )
     options_model: ClassVar[type[base.Options]] = TabularMLPOptions
+    options: TabularMLPOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Tabular.collate` needs: nothing."""

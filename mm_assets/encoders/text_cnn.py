@@ -54,6 +54,7 @@ class TextCNN(LearnedEncoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "Kim 2014, https://arxiv.org/abs/1408.5882"
     options_model: ClassVar[type[base.Options]] = TextCNNOptions
+    options: TextCNNOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Text.collate` needs: how words are numbered, and the cut."""

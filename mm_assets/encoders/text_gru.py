@@ -43,6 +43,7 @@ class TextGRU(LearnedEncoder):
         "Yang et al. 2016, https://aclanthology.org/N16-1174/"
     )
     options_model: ClassVar[type[base.Options]] = TextGRUOptions
+    options: TextGRUOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Text.collate` needs: how words are numbered, and the cut."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from mm_assets.encoders import base
-from mm_assets.encoders.hashed_ngrams import HashedNgrams, LongestNgram, NgramsOptions
+from mm_assets.encoders.hashed_ngrams import LatentSemantics, LongestNgram, NgramsOptions
 
 
 class TfidfSvdOptions(NgramsOptions):
@@ -17,7 +17,7 @@ class TfidfSvdOptions(NgramsOptions):
     max_words: Annotated[int, Field(ge=1, le=10_000)] = 500  # of a text that are read
 
 
-class TfidfSvd(HashedNgrams):
+class TfidfSvd(LatentSemantics):
     """Words and their pairs, weighted by TF-IDF and projected by a truncated SVD.
 
     What is a word, `mm_assets.modalities.text.split_words` tells, for any script. Words are
@@ -34,6 +34,7 @@ class TfidfSvd(HashedNgrams):
         "https://doi.org/10.1002/(SICI)1097-4571(199009)41:6<391::AID-ASI1>3.0.CO;2-9"
     )
     options_model: ClassVar[type[base.Options]] = TfidfSvdOptions
+    options: TfidfSvdOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Text.collate` needs: which runs, how many buckets, and the cut."""

@@ -53,6 +53,7 @@ class TimmBackbone(base.Encoder):
     licence: ClassVar[str] = "Apache-2.0; of the weights as each page on the hub says"
     source: ClassVar[str] = "Wightman 2019, https://github.com/huggingface/pytorch-image-models"
     options_model: ClassVar[type[base.Options]] = TimmBackboneOptions
+    options: TimmBackboneOptions
 
     @property
     def folder(self) -> Path | None:

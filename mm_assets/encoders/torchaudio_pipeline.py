@@ -61,6 +61,7 @@ class TorchaudioPipeline(base.Encoder):
         "https://arxiv.org/abs/2106.07447; Chen et al. 2022, https://arxiv.org/abs/2110.13900"
     )
     options_model: ClassVar[type[base.Options]] = TorchaudioPipelineOptions
+    options: TorchaudioPipelineOptions
 
     @property
     def folder(self) -> Path | None:

@@ -13,8 +13,10 @@ from mm_assets.encoders import base
 from mm_assets.encoders.weights import digest_file, read_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
     from torchvision.models import WeightsEnum
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,6 +56,7 @@ class TorchvisionBackbone(base.Encoder):
     licence: ClassVar[str] = "BSD-3-Clause; of some weights CC-BY-NC 4.0 (SWAG): see torchvision"
     source: ClassVar[str] = "https://docs.pytorch.org/vision/stable/models.html#classification"
     options_model: ClassVar[type[base.Options]] = TorchvisionBackboneOptions
+    options: TorchvisionBackboneOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Picture.collate` needs: the canvas."""
@@ -98,18 +101,14 @@ class TorchvisionBackbone(base.Encoder):
             return Backbone(network, mean=preset.mean, std=preset.std).eval().requires_grad_(False)
         network = _build(self.options.model)
         classifier = _cut_classifier(network)
-        wanted = {
-            name: tensor
-            for name, tensor in tensors.items()
-            if not name.startswith((f"{classifier}.", *AUXILIARY))
-        }
-        try:
-            network.load_state_dict(wanted)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"encoder torchvision_backbone needs weights of {self.options.model}, got others in "
-                f"{path}: {str(error)[:300]}; name the right one in `file`"
-            ) from None
+        place_tensors(
+            network,
+            tensors,
+            path,
+            without=(f"{classifier}.", *AUXILIARY),
+            encoder=self.name,
+            model=self.options.model,
+        )
         return Backbone(network, mean=IMAGENET_MEAN, std=IMAGENET_STD).eval().requires_grad_(False)
 
     def find_file(self) -> Path:
@@ -203,6 +202,38 @@ def _build(model: str) -> nn.Module:
     return network.eval()
 
 
+def place_tensors(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    *,
+    without: tuple[str, ...],
+    encoder: str,
+    model: str,
+) -> None:
+    """Put a file's tensors into a network.
+
+    Args:
+        network: Has no classifier any more.
+        tensors: What the file holds.
+        path: The file.
+        without: How the names of those begin that are left out.
+        encoder: The encoder's name, for the message.
+        model: The network's name, for the message.
+
+    Raises:
+        WeightsError: They are another network's.
+    """
+    wanted = {name: tensor for name, tensor in tensors.items() if not name.startswith(without)}
+    try:
+        network.load_state_dict(wanted)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"encoder {encoder} needs weights of {model}, got others in "
+            f"{path}: {str(error)[:300]}; name the right one in `file`"
+        ) from None
+
+
 def _cut_classifier(network: nn.Module) -> str:
     """Replace the layer that gives the classes by none, and give its name.
 
@@ -228,7 +259,9 @@ def _measure(model: str, size_px: int) -> int:
     try:
         with torch.device("meta"):
             network = _build(model)
-    except NotImplementedError:  # RegNet computes its own widths with torch
+    except (
+        NotImplementedError
+    ):  # RegNet reads widths that it computed, which `meta` has no values of
         network = _build(model).to("meta")
     _cut_classifier(network)
     return measure_dim(network, size_px)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mm_assets.contracts.errors import ConfigError, WeightsError
+from mm_assets.contracts.errors import ConfigError
 from mm_assets.encoders import base
-from mm_assets.encoders.torchvision_backbone import choose_published, fetch_published
+from mm_assets.encoders.torchvision_backbone import choose_published, fetch_published, place_tensors
 from mm_assets.encoders.weights import digest_file, read_tensors
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class TorchvisionVideo(base.Encoder):
         "https://docs.pytorch.org/vision/stable/models.html#video-classification"
     )
     options_model: ClassVar[type[base.Options]] = TorchvisionVideoOptions
+    options: TorchvisionVideoOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Video.collate` needs: the canvas, and how many frames."""
@@ -108,18 +109,14 @@ class TorchvisionVideo(base.Encoder):
             ).transforms()
             mean, std = preset.mean, preset.std
         network, classifier = _build(self.options.model)
-        tensors = {
-            name: tensor
-            for name, tensor in read_tensors(path).items()
-            if not name.startswith(f"{classifier}.")
-        }
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"encoder torchvision_video needs weights of {self.options.model}, got others in "
-                f"{path}: {str(error)[:300]}; name the right one in `file`"
-            ) from None
+        place_tensors(
+            network,
+            read_tensors(path),
+            path,
+            without=(f"{classifier}.",),
+            encoder=self.name,
+            model=self.options.model,
+        )
         return VideoBackbone(network, mean=mean, std=std).eval().requires_grad_(False)
 
     def find_file(self) -> Path:

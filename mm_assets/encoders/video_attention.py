@@ -28,6 +28,7 @@ class VideoAttention(LearnedEncoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "Ilse et al. 2018, https://arxiv.org/abs/1802.04712"
     options_model: ClassVar[type[base.Options]] = VideoStepsOptions
+    options: VideoStepsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Video.collate` needs: the canvas."""

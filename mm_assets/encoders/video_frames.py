@@ -41,6 +41,7 @@ class VideoFrames(base.Encoder):
     licence: ClassVar[str] = "the image encoder's"
     source: ClassVar[str] = "Karpathy et al. 2014, https://doi.org/10.1109/CVPR.2014.223"
     options_model: ClassVar[type[base.Options]] = VideoFramesOptions
+    options: VideoFramesOptions
 
     def __init__(
         self,

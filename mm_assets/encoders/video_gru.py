@@ -55,6 +55,7 @@ class VideoGRU(LearnedEncoder):
     licence: ClassVar[str] = "Apache-2.0 (no weights)"
     source: ClassVar[str] = "Donahue et al. 2015, https://arxiv.org/abs/1411.4389"
     options_model: ClassVar[type[base.Options]] = VideoStepsOptions
+    options: VideoStepsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Video.collate` needs: the canvas."""

@@ -35,6 +35,7 @@ class VoiceFunctionals(base.Encoder):
         "Boersma 1993, IFA Proceedings 17, 97-110"
     )
     options_model: ClassVar[type[base.Options]] = VoiceFunctionalsOptions
+    options: VoiceFunctionalsOptions
 
     def inputs(self) -> dict[str, Any]:
         """Say what `Audio.collate` needs: 16 kHz, and the cut."""

@@ -78,7 +78,9 @@ class Audio(base.Modality[Waveform]):
     is_file: ClassVar[bool] = True
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"samples": (1,)}
     options_model: ClassVar[type[base.Options]] = AudioOptions
+    options: AudioOptions
     augment_model: ClassVar[type[base.Options]] = AudioAugment
+    augmentation: AudioAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Read the file; see `read_media` for the reasons it may give."""

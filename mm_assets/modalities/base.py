@@ -98,7 +98,7 @@ class Modality(ABC, Generic[Value]):
     options_model: ClassVar[type[Options]]
     augment_model: ClassVar[type[Options]]
 
-    def __init__(self, options: Any, augment: Any) -> None:  # noqa: ANN401 - instances of the subclass's models
+    def __init__(self, options: Options, augment: Options) -> None:
         self.options = options
         self.augmentation = augment
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, SupportsFloat
 
 import numpy as np
 from pydantic import Field
@@ -69,7 +69,9 @@ class Events(base.Modality[History]):
     identifies: ClassVar[bool] = False  # two customers may both have bought nothing
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"types": (1,), "numbers": (1,)}
     options_model: ClassVar[type[base.Options]] = EventsOptions
+    options: EventsOptions
     augment_model: ClassVar[type[base.Options]] = EventsAugment
+    augmentation: EventsAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Give the cleaned history as JSON, however it was written and ordered.
@@ -247,7 +249,7 @@ def _read_time(time: object, place: int) -> float:
             time = datetime.fromisoformat(time.strip())
         if isinstance(time, datetime):
             time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-        seconds = float(time)  # type: ignore[arg-type] # whatever is no number raises, caught below
+        seconds = float(time) if isinstance(time, SupportsFloat) else math.nan
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds):

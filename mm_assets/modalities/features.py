@@ -48,7 +48,9 @@ class Features(base.Modality[np.ndarray]):
     is_file: ClassVar[bool] = False
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"vectors": (1,)}
     options_model: ClassVar[type[base.Options]] = FeaturesOptions
+    options: FeaturesOptions
     augment_model: ClassVar[type[base.Options]] = FeaturesAugment
+    augmentation: FeaturesAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Give the numbers as little-endian float64, however they were written.

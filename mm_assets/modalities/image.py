@@ -118,7 +118,9 @@ class Picture(base.Modality[Image.Image]):
     is_file: ClassVar[bool] = True
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     options_model: ClassVar[type[base.Options]] = ImageOptions
+    options: ImageOptions
     augment_model: ClassVar[type[base.Options]] = ImageAugment
+    augmentation: ImageAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Read the file; see `read_media` for the reasons it may give."""

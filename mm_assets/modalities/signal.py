@@ -131,7 +131,9 @@ class Signal(base.Modality[Recording]):
     is_file: ClassVar[bool] = True
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"samples": (2,)}
     options_model: ClassVar[type[base.Options]] = SignalOptions
+    options: SignalOptions
     augment_model: ClassVar[type[base.Options]] = SignalAugment
+    augmentation: SignalAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Read the file, or give shape and numbers of lists, however they were written.

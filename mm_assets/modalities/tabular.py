@@ -15,7 +15,7 @@ import numbers
 import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, SupportsFloat
 
 import numpy as np
 from pydantic import Field
@@ -57,7 +57,9 @@ class Tabular(base.Modality[Row]):
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     identifies: ClassVar[bool] = False  # two customers may be of one age and plan
     options_model: ClassVar[type[base.Options]] = TabularOptions
+    options: TabularOptions
     augment_model: ClassVar[type[base.Options]] = TabularAugment
+    augmentation: TabularAugment
 
     @functools.cached_property
     def numeric(self) -> list[str]:
@@ -182,7 +184,8 @@ def clean_number(value: object, column: str) -> float | None:
     try:
         # Python itself would take 1_000.
         text = value.strip().replace("_", "?") or "nan" if isinstance(value, str) else value
-        number = float(text)  # type: ignore[arg-type] # whatever is no number raises TypeError, caught below
+        # The text of whatever is neither is no number.
+        number = float(text if isinstance(text, SupportsFloat) else str(text))
     except OverflowError:  # an integer beyond float64
         number = math.inf
     except (TypeError, ValueError):

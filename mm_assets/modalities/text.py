@@ -81,7 +81,7 @@ class TextAugment(base.Options):
         return cleaned
 
     @functools.cached_property
-    def listed(self) -> Any:  # noqa: ANN401 - a pattern of `regex`, which has no public type
+    def listed(self) -> regex.Pattern[str]:
         """A pattern of all words that have synonyms, the longest first."""
         return regex.compile(r"\L<words>", regex.IGNORECASE, words=list(self.synonyms))
 
@@ -105,7 +105,9 @@ class Text(base.Modality[str]):
         "weights": (1,),
     }
     options_model: ClassVar[type[base.Options]] = TextOptions
+    options: TextOptions
     augment_model: ClassVar[type[base.Options]] = TextAugment
+    augmentation: TextAugment
 
     def read(self, cell: object, folder: Path) -> bytes:
         """Give the cleaned text as UTF-8: cells that read alike are the same sample.
@@ -194,7 +196,7 @@ class Text(base.Modality[str]):
             )
         ends = {0, *(cluster.end() for cluster in CLUSTER.finditer(value))}
 
-        def replace(match: Any) -> str:  # noqa: ANN401 - a match of `regex`
+        def replace(match: regex.Match[str]) -> str:
             whole = {match.start(), match.end()} <= ends and _is_word(value, *match.span())
             others = known.synonyms.get(match[0].casefold())
             if not (whole and others and rng.random() < plan["synonym"]):

@@ -129,7 +129,9 @@ class Video(base.Modality[Clip]):
     is_file: ClassVar[bool] = True
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {"pixels": (1,)}
     options_model: ClassVar[type[base.Options]] = VideoOptions
+    options: VideoOptions
     augment_model: ClassVar[type[base.Options]] = VideoAugment
+    augmentation: VideoAugment
 
     def __init__(self, options: VideoOptions, augment: VideoAugment) -> None:
         super().__init__(options, augment)

@@ -168,7 +168,7 @@ class Predictor:
         values = self.session.run(names, {**arrays, "presence": presence})
         return dict(zip(names, values, strict=True))
 
-    def _decode(self, key: str, cell: object, folder: Path | None) -> Any:  # noqa: ANN401 - a kind's value
+    def _decode(self, key: str, cell: object, folder: Path | None) -> object:
         """Decode one cell, or give null where it is missing.
 
         Raises:

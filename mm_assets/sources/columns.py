@@ -132,7 +132,7 @@ def _are_histories(cells: list[Any]) -> bool:
 
 
 def _is_history(events: list[Any] | None) -> bool:
-    def is_event(event: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
+    def is_event(event: object) -> bool:
         if isinstance(event, dict):
             return {"time", "type"} <= event.keys()
         event = event.tolist() if hasattr(event, "tolist") else event

@@ -6,6 +6,7 @@ To import Great Expectations takes seconds, and one process imports on one core 
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -64,8 +65,7 @@ def serve() -> None:
     gc.disable()  # a fifth of the time goes into looking for cycles, and this ends soon anyway
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing else gets between the bytes
-    import great_expectations.expectations  # noqa: F401 - for this the process is started
-
+    importlib.import_module("great_expectations.expectations")
     asked = sys.stdin.buffer.read()
     if asked:  # else the stage came to no check
         check, args, kwargs = ForkingPickler.loads(asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mm_assets.contracts.errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
@@ -63,7 +66,7 @@ class PooledTokens(nn.Module):
         return F.normalize(vectors, dim=1) if self.normalize else vectors
 
 
-def read_config(folder: Path) -> Any:  # noqa: ANN401 - transformers has a class for each model
+def read_config(folder: Path) -> PreTrainedConfig:
     """Read a model's configuration.
 
     Raises:

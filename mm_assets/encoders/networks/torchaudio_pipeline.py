@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torchaudio.models import Wav2Vec2Model
 
 
 class SpeechTransformer(nn.Module):
@@ -21,7 +24,9 @@ class SpeechTransformer(nn.Module):
         layer: Of the transformer, from 1; null: the last.
     """
 
-    def __init__(self, model: nn.Module, *, layer: int | None) -> None:
+    model: Wav2Vec2Model | _Normalized
+
+    def __init__(self, model: Wav2Vec2Model | _Normalized, *, layer: int | None) -> None:
         super().__init__()
         self.model = model
         self.layer = layer
@@ -51,7 +56,7 @@ class SpeechTransformer(nn.Module):
         rows = []
         for row, count in zip(padded, length.tolist(), strict=True):
             heard = row[None, : max(count, self.least)]
-            layers, _ = self.model.extract_features(heard, num_layers=self.layer)  # type: ignore[operator]  # a method
+            layers, _ = self.model.extract_features(heard, num_layers=self.layer)
             rows.append(layers[-1][0])
         steps = torch.tensor([len(row) for row in rows], device=samples.device)
         vectors = nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -61,7 +66,7 @@ class SpeechTransformer(nn.Module):
 
 def build_speech_transformer(
     architecture: str, parameters: Mapping[str, Any], *, normalize: bool
-) -> nn.Module:
+) -> Wav2Vec2Model | _Normalized:
     """Build a model with random weights and without a head for letters.
 
     Args:
@@ -79,7 +84,9 @@ def build_speech_transformer(
 class _Normalized(nn.Module):
     """Bring one recording to mean 0 and variance 1 before a model hears it."""
 
-    def __init__(self, model: nn.Module) -> None:
+    model: Wav2Vec2Model
+
+    def __init__(self, model: Wav2Vec2Model) -> None:
         super().__init__()
         self.model = model
 
@@ -88,7 +95,7 @@ class _Normalized(nn.Module):
     ) -> tuple[list[Tensor], Tensor | None]:
         """See `torchaudio.models.Wav2Vec2Model.extract_features`."""
         heard = nn.functional.layer_norm(waveforms, waveforms.shape)
-        found: tuple[list[Tensor], Tensor | None] = self.model.extract_features(  # type: ignore[operator]  # a method
+        found: tuple[list[Tensor], Tensor | None] = self.model.extract_features(
             heard, num_layers=num_layers
         )
         return found

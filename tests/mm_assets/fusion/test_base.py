@@ -168,7 +168,7 @@ def test_the_exported_graph_answers_alike_for_any_batch(name, options, tmp_path)
         rows, presence = torch.randn(count, 3, 4), torch.rand(count, 3) < 0.5
         junk = torch.where(presence[..., None], rows, math.nan)
         (found,) = session.run(None, {"vectors": junk.numpy(), "presence": presence.numpy()})
-        np.testing.assert_allclose(found, fusion(rows, presence).detach().numpy(), atol=1e-5)
+        np.testing.assert_allclose(found, fusion(rows, presence).detach().numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
