@@ -18,7 +18,7 @@ KEPT_BYTES = 2**30  # a block up to this size, or so much at the end of the heap
 
 
 def tune_process() -> None:
-    """Set what holds for the whole process; it must have one thread yet.
+    """Set what holds for the whole process; call it before a second thread is started.
 
     Source:
         https://docs.python.org/3/library/gc.html;
