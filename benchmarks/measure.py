@@ -1,5 +1,6 @@
 """Running `mm` in a project of a benchmark's own, watching time and memory."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -37,12 +38,14 @@ def run_mm(root: Path, *arguments: str) -> Cost:
     code = "from mm_assets.cli.main import main; main()"
     started, peak = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=root)
-    while process.poll() is None:
+    while process.returncode is None:
         peak = max(peak, measure_tree(process.pid))
-        time.sleep(TICK_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(TICK_S)  # ends with the process, not with the tick
+    seconds = time.perf_counter() - started
     if process.returncode:
         sys.exit(f"`mm {' '.join(arguments)}` failed with {process.returncode}")
-    return Cost(time.perf_counter() - started, peak / 1e9)
+    return Cost(seconds, peak / 1e9)
 
 
 def measure_tree(pid: int) -> int:
