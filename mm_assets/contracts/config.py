@@ -44,6 +44,7 @@ class DataConfig(Section):
     sheet: str | None = None  # of a workbook; by default its first
     id: str | None = "id"  # null: a row is named by its content
     group: str | None = None
+    order: str | None = None  # of the rows of a group, where one is read in the light of the others
     split: str | None = None
 
     @field_validator("table")
@@ -149,6 +150,19 @@ class AugmentConfig(Section):
     copies: Annotated[int, Field(ge=0, le=20)] = 1
 
 
+class ContextConfig(Section):
+    """Reads each row in the light of the other rows of its group, in their order.
+
+    So an utterance is read among those of its video, a message among those of its dialogue.
+    """
+
+    name: Literal["transformer", "gru"] = "transformer"
+    layers: Annotated[int, Field(ge=1, le=12)] = 1
+    heads: Annotated[int, Field(ge=1, le=64)] = 4  # of a transformer
+    # Share of training batches whose rows are read alone: a row may come without its group.
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
 class FusionConfig(Section):
     """How the modalities' vectors meet.
 
@@ -160,10 +174,35 @@ class FusionConfig(Section):
     options: dict[str, Any] = {}  # the fusion's own; see mm_assets/fusion/options.py
     dim: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    context: ContextConfig | None = None
+
+
+class AlignmentConfig(Section):
+    """Draws a row's modalities towards each other, and away from other rows', by InfoNCE."""
+
+    weight: Annotated[float, Field(ge=0)] = 0.1  # of its loss beside the targets'
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    epochs: Annotated[int, Field(ge=0)] = (
+        0  # before all others, of this loss alone: no label needed
+    )
+
+
+class PseudoLabelConfig(Section):
+    """Learns from training rows without a label what the model itself is sure of."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    start_epoch: Annotated[int, Field(ge=1)] = 10  # before it the model knows too little
+
+
+class FinetuneConfig(Section):
+    """Trains a modality's encoder along with the fusion, from its published weights on."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-5
+    frozen: list[str] = []  # beginnings of names of weights that stay as they are
 
 
 class TrainConfig(Section):
-    """AdamW with early stopping on the validation loss.
+    """One optimizer, with early stopping on the validation loss.
 
     `seeds` networks that differ in their initialisation are trained together and averaged.
     """
@@ -171,10 +210,21 @@ class TrainConfig(Section):
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 128
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of sgd
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of all steps, in which the rate rises
+    schedule: Literal["constant", "cosine"] = "constant"  # how the rate goes on after that
+    accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step
+    clip: Annotated[float, Field(gt=0)] | None = None  # length of the gradient, at most
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the weights' moving average
+    precision: Literal["float32", "bf16"] = "float32"
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     seeds: Annotated[int, Field(ge=1)] = 4
+    alignment: AlignmentConfig | None = None
+    pseudo_labels: PseudoLabelConfig | None = None
+    finetune: dict[Name, FinetuneConfig] = {}
 
 
 class EvaluationConfig(Section):

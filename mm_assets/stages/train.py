@@ -15,8 +15,9 @@ from mm_assets.stages.project import Project
 from mm_assets.training.curves import CURVES_PLOT, write_curves
 from mm_assets.training.device import choose_device
 from mm_assets.training.examples import gather_examples
-from mm_assets.training.loop import measure_gains, train_model
-from mm_assets.training.model import FusionModel, save_model
+from mm_assets.training.fitting import fit_model
+from mm_assets.training.loop import measure_gains
+from mm_assets.training.model import save_model
 from mm_assets.validation.train import check_training
 
 
@@ -35,21 +36,12 @@ def train(project: Project) -> StageReport:
     training_rows = gather_examples(rows[is_training], embeddings, targets)
     validation_rows = gather_examples(rows[~is_training], embeddings, targets)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = FusionModel(
-            {key: found.encoder for key, found in embeddings.items()},
-            targets,
-            config.fusion,
-            members=config.train.seeds,
-        )
-    curve = train_model(
-        model,
+    model, curve = fit_model(
         training_rows,
         validation_rows,
-        config=config.train,
-        weights={key: target.weight for key, target in config.targets.items()},
-        seed=config.seed,
+        encoders={key: found.encoder for key, found in embeddings.items()},
+        targets=targets,
+        config=config,
         device=choose_device(config.compute.device),
     )
     gains = measure_gains(model, training_rows, validation_rows)

@@ -52,6 +52,13 @@ class Examples:
         chosen = self.take(self.having(*names))
         return Examples(chosen.vectors, shown.expand(len(chosen), -1), chosen.labels)
 
+    def only(self, *names: str) -> Examples:
+        """Keep the named modalities, and the rows that have at least one of them."""
+        kept = torch.tensor([name in names for name in self.vectors])
+        chosen = self.take(self.presence[:, kept].any(dim=1))
+        vectors = {name: matrix for name, matrix in chosen.vectors.items() if name in names}
+        return Examples(vectors, chosen.presence[:, kept], chosen.labels)
+
     def to(self, device: torch.device) -> Examples:
         """Move everything to a device."""
         return Examples(

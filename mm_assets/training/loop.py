@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,8 @@ def train_model(
     weights: Mapping[str, float],
     seed: int,
     device: torch.device | None = None,
+    watch: Callable[[Epoch], None] | None = None,
+    title: str = "train",
 ) -> list[Epoch]:
     """Train in place, keep the weights of the best epoch, then calibrate on validation rows.
 
@@ -62,6 +64,8 @@ def train_model(
         seed: Decides the order of rows, modality dropout and dropout; equal seeds give equal
             models on one machine with one number of threads.
         device: Where the network is trained; the rows stay where they are.
+        watch: Is told each epoch as it ends.
+        title: Of the progress bar.
 
     Returns:
         One point per epoch, the untrained model first; the kept one has the lowest validation loss.
@@ -92,10 +96,12 @@ def train_model(
     curve, kept_state = [kept], copy.deepcopy(model.state_dict())
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for epoch in show_progress(range(1, config.epochs + 1), title="train", unit="epoch"):
+        for epoch in show_progress(range(1, config.epochs + 1), title=title, unit="epoch"):
             train_loss = _run_epoch(model, optimizer, train, config, weights, device, epoch)
             validation_loss = score_views(model, validation, weights, device)
             curve.append(Epoch(epoch, train_loss, validation_loss))
+            if watch:
+                watch(curve[-1])
             if validation_loss < kept.validation_loss:
                 kept, kept_state = curve[-1], copy.deepcopy(model.state_dict())
             if epoch - kept.epoch >= config.patience:
