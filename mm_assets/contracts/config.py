@@ -122,12 +122,13 @@ class ModalityConfig(Section):
 
 
 class TargetConfig(Section):
-    """One thing to predict; `options` belong to its kind."""
+    """One thing to predict; `options` and `loss` belong to its kind."""
 
     kind: Name
     column: str
     classes: list[str] | None = None
     weight: Annotated[float, Field(gt=0)] = 1.0
+    loss: dict[str, Any] = {}  # how it is trained: class weights, focal, label smoothing, Huber
     options: dict[str, Any] = {}
 
 
