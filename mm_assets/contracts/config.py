@@ -177,6 +177,15 @@ class FusionConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
     context: ContextConfig | None = None
 
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> FusionConfig:
+        context = self.context
+        if context and context.name == "transformer" and self.dim % context.heads:
+            raise ValueError(
+                f"`dim` must be a multiple of `context.heads`, got {self.dim} and {context.heads}"
+            )
+        return self
+
 
 class AlignmentConfig(Section):
     """Draws a row's modalities towards each other, and away from other rows', by InfoNCE."""
@@ -251,6 +260,23 @@ class GatesConfig(Section):
     export_megabytes: Annotated[float, Field(gt=0)] = 500.0
 
 
+class PromotionConfig(Section):
+    """When a candidate may take the champion's place.
+
+    On a few hundred rows two equally good models differ by a point or two. So a candidate is refused
+    when it is worse beyond chance, or by more than `worse_by` even where that may be chance: with
+    136 rows that refuses one equally good model in twelve, and lets one that is 6 points worse
+    through in fourteen. With thousands of rows chance plays no part.
+    """
+
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05  # level of the paired tests
+    worse_by: Annotated[float, Field(ge=0)] = 0.03  # in each target's headline metric
+    subset_worse_by: Annotated[float, Field(ge=0)] = 0.05  # the same, of the worst subset
+    miscalibrated_by: Annotated[float, Field(ge=0)] = 0.03  # in expected calibration error
+    slower_by: Annotated[float, Field(gt=0)] = 1.5  # as a factor of the median time a row
+    rows: Annotated[int, Field(ge=1)] = 30  # labelled test rows at least that neither has seen
+
+
 class ScheduleConfig(Section):
     """When Dagster retrains by itself."""
 
@@ -289,6 +315,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
     gates: GatesConfig = GatesConfig()
+    promotion: PromotionConfig = PromotionConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     compute: ComputeConfig = ComputeConfig()
 

@@ -80,5 +80,9 @@ class ExportError(MMAssetsError):
     """The exported model differs from the trained one, or cannot be built."""
 
 
+class RegistryError(MMAssetsError):
+    """A model cannot be registered, compared, promoted or rolled back."""
+
+
 class ServingError(MMAssetsError):
     """The exported model cannot be loaded, or the request does not fit it."""

@@ -70,6 +70,11 @@ class Workspace:
         """The self-contained model card."""
         return self.artifacts / "card"
 
+    @property
+    def registry(self) -> Path:
+        """Champion, candidates and history: `registry.json`, `models/ID/`, the link `champion`."""
+        return self.root / "registry"
+
     def report(self, stage: str) -> Path:
         """A stage's report; `stage` is `validate` or, for one of several, `embed@text`."""
         return self.artifacts / "reports" / f"{stage.replace('@', '/')}.json"

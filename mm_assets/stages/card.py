@@ -26,7 +26,7 @@ LIBRARIES = (
     "pyarrow", "scikit-learn", "timm", "tokenizers", "torch", "torchaudio", "transformers",
 )  # fmt: skip
 # Sections of params.yaml that say when, where and how strictly, not what is made.
-NOT_DECIDING = {"schedule", "compute", "gates"}
+NOT_DECIDING = {"schedule", "compute", "gates", "promotion"}
 
 
 def card(project: Project) -> StageReport:
@@ -44,7 +44,7 @@ def card(project: Project) -> StageReport:
         parts.sections,
         parts.reports,
         parts.resources,
-        needed_sections=SECTIONS,
+        needed_sections=list(SECTIONS),
         needed_reports=list(contents.reports),
     )
     return StageReport(
