@@ -16,6 +16,7 @@ from mm_assets.contracts.errors import BadSampleError
 from mm_assets.data.container import open_container
 from mm_assets.data.loudness import measure_loudness
 from mm_assets.data.media import read_media
+from mm_assets.data.noise import add_noise, draw_pink_noise, to_snr_db
 from mm_assets.modalities import base
 
 Positive = Annotated[float, Field(gt=0)]
@@ -179,6 +180,30 @@ class Audio(base.Modality[Waveform]):
         noise = rng.standard_normal(len(samples), dtype=np.float32)
         noise *= np.sqrt(np.mean(samples**2)) * 10 ** (-plan["snr_db"] / 20)
         return Waveform(np.clip(samples + noise, -1, 1).astype(np.float32), value.rate_hz)
+
+    def corrupt(self, value: Waveform, level: float, rng: np.random.Generator) -> Waveform:
+        """Add noise at a signal-to-noise ratio of ``40 - 50 * level`` dB; see `Modality.corrupt`.
+
+        It is white or pink, each with probability 1/2. The ratio is that of the mean power of the
+        whole recording, pauses included, at its own rate. What would be louder than full scale is
+        turned down as a whole, which keeps the ratio; silence stays silent.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+
+        Source:
+            White and pink noise at a ratio in dB are the baseline conditions of noisy speech; see
+            Varga, Steeneken 1993, NOISEX-92, https://doi.org/10.1016/0167-6393(93)90095-3
+        """
+        self._require_level(level)
+        if not level:
+            return value
+        steps = len(value.samples)
+        pink = rng.random() < 0.5
+        noise = draw_pink_noise(steps, value.rate_hz, rng) if pink else rng.standard_normal(steps)
+        noisy = add_noise(value.samples, noise, to_snr_db(level))
+        noisy /= max(np.abs(noisy).max(), 1)
+        return Waveform(noisy.astype(np.float32), value.rate_hz)
 
     def collate(self, values: Sequence[Waveform], inputs: Mapping[str, Any]) -> base.Arrays:
         """Cut at the encoder's `max_s`, resample to its `rate_hz`, pad with zeros.

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mm_assets.contracts.config import validate_options
-from mm_assets.contracts.errors import BadSampleError, ConfigError
+from mm_assets.contracts.errors import BadSampleError, ConfigError, DataContractError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -173,6 +173,36 @@ class Modality(ABC, Generic[Value]):
     @abstractmethod
     def render(self, value: Value, plan: Mapping[str, Any]) -> Value:
         """Apply a plan; the same plan and value give the same result each time."""
+
+    @abstractmethod
+    def corrupt(self, value: Value, level: float, rng: np.random.Generator) -> Value:
+        """Disturb a decoded value, to see what a model makes of it.
+
+        What a level means, each kind says. Damage may not fall as the level rises, and no value is
+        changed in place.
+
+        Args:
+            value: Decoded.
+            level: 0 leaves it as it is, 1 leaves little to go by.
+            rng: The only source of chance.
+
+        Returns:
+            A value that `collate` takes.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+        """
+
+    def _require_level(self, level: float) -> None:
+        """Check a level of `corrupt`.
+
+        Raises:
+            DataContractError: It is not in [0, 1].
+        """
+        if not 0 <= level <= 1:
+            raise DataContractError(
+                f"{self.kind}: the level of noise must be from 0 (none) to 1 (strongest), got {level}"
+            )
 
     @abstractmethod
     def collate(self, values: Sequence[Value], inputs: Mapping[str, Any]) -> Arrays:

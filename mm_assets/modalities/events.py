@@ -16,7 +16,7 @@ from pydantic import Field
 
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities import base
-from mm_assets.modalities.tabular import clean_category, clean_number, hash_category
+from mm_assets.modalities.tabular import LARGEST, clean_category, clean_number, hash_category
 
 FIELDS = ("time", "type", "value")
 SHOWN_TYPES = 5
@@ -155,6 +155,32 @@ class Events(base.Modality[History]):
             (value.times_s[0] + np.cumsum(gaps))[kept],
             tuple(kind for kind, stays in zip(value.types, kept, strict=True) if stays),
             (value.values * factors).astype(np.float32)[kept],
+        )
+
+    def corrupt(self, value: History, level: float, rng: np.random.Generator) -> History:
+        """Lose events, and change the times and values of those that stay; see `Modality.corrupt`.
+
+        One event (drawn evenly) stays, and each other is lost with probability `level`. Each gap
+        between two events is multiplied by a number drawn evenly from ``1 - level`` to ``1 +
+        level``, so that the order stays, and each value by ``1 + level * normal``. A history
+        without events stays one.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+        """
+        self._require_level(level)
+        if not level:
+            return value
+        seed = int(rng.integers(2**32))
+        with np.errstate(over="ignore"):  # at the ends of both floats' ranges
+            changed = self.render(
+                value, {"drop": level, "stretch": level, "noise": level, "seed": seed}
+            )
+        latest_s = np.finfo(np.float64).max
+        return History(
+            np.clip(changed.times_s, -latest_s, latest_s),
+            changed.types,
+            np.clip(changed.values, -LARGEST, LARGEST).astype(np.float32),
         )
 
     def collate(self, values: Sequence[History], inputs: Mapping[str, Any]) -> base.Arrays:

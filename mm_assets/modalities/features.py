@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.data.cells import write_values
+from mm_assets.data.noise import to_snr_db
 from mm_assets.modalities import base
 
 FEW_NUMBERS = 8  # so many are written out; more are drawn
@@ -192,6 +193,28 @@ class Features(base.Modality[np.ndarray]):
         rng = np.random.default_rng(plan["seed"])
         factor = 1 + plan["noise"] * rng.standard_normal(value.shape, dtype=np.float32)
         return np.asarray(value * factor, dtype=np.float32)
+
+    def corrupt(self, value: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+        """Add normal noise to each number, and lose some; see `Modality.corrupt`.
+
+        The noise's deviation is ``10 ** (-snr_db / 20)`` of the number's own size, at ``snr_db = 40
+        - 50 * level``: from 1 % to three times as much. Of a sequence it is the size, as root mean
+        square, that this number has over all steps. Nothing else is known here of the scale of
+        each, which may be a frequency in hertz beside a share. Each number is also lost, that is
+        0, with probability ``level / 2``.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+        """
+        self._require_level(level)
+        if not level:
+            return value
+        steps = np.atleast_2d(value).astype(np.float64)
+        size = np.sqrt(np.mean(steps**2, axis=0))
+        noise = size * 10 ** (-to_snr_db(level) / 20) * rng.standard_normal(steps.shape)
+        noisy = np.clip(steps + noise, -LARGEST, LARGEST)
+        noisy[rng.random(steps.shape) < level / 2] = 0
+        return np.asarray(noisy.reshape(value.shape), dtype=np.float32)
 
     def collate(self, values: Sequence[np.ndarray], inputs: Mapping[str, Any]) -> base.Arrays:
         """Stack the vectors; a sequence as its mean, unless the encoder asks for `max_steps`.

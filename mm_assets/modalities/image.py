@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from PIL import Image, ImageColor, ImageEnhance, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import (
+    Image,
+    ImageColor,
+    ImageEnhance,
+    ImageFilter,
+    ImageOps,
+    ImageStat,
+    UnidentifiedImageError,
+)
 from pydantic import Field, field_validator
 
 from mm_assets.contracts.errors import BadSampleError
@@ -42,9 +50,15 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 SCALES = (8, 4, 2)  # by which a JPEG's sides can be divided in its cosine transform
-BAND_PX = 256  # rows of a deep picture that are converted at once
-SCALES = (8, 4, 2)  # by which a JPEG's sides can be divided in its cosine transform
-BAND_PX = 256  # rows of a deep picture that are converted at once
+BAND_PX = 256  # rows of a picture that are held as floats at once
+# Strengths of three corruptions of ImageNet-C at severity 0 (none) to 5, of Hendrycks, Dietterich
+# 2019, https://arxiv.org/abs/1903.12261, with https://github.com/hendrycks/robustness
+SEVERITIES = {
+    "noise": (0, 0.08, 0.12, 0.18, 0.26, 0.38),  # deviation of normal noise; white is 1
+    "blur": (0, 1, 2, 3, 4, 6),  # deviation of a normal curve, in pixels of 224
+    "contrast": (1, 0.4, 0.3, 0.2, 0.1, 0.05),  # what is left of the distance to the mean
+}
+SEVERITY_PX = 224  # side of the pictures for which these were chosen
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -272,6 +286,18 @@ class Picture(base.Modality[Image.Image]):
             image.paste(GREY, _to_pixels(plan["erase"], image.size))
         return image
 
+    def corrupt(self, value: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
+        """Add noise, blur, or take contrast away, each as likely; see `Modality.corrupt`.
+
+        Levels 0.2, 0.4 ... 1 are severities 1 to 5 of ImageNet-C, and what lies between them is
+        interpolated; see `corrupt_picture`.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+        """
+        self._require_level(level)
+        return corrupt_picture(value, draw_corruption(rng), level, rng)
+
     def collate(self, values: Sequence[Image.Image], inputs: Mapping[str, Any]) -> base.Arrays:
         """Fit each whole picture into the encoder's square, the rest grey (a letterbox).
 
@@ -294,6 +320,52 @@ class Picture(base.Modality[Image.Image]):
     def placeholder(self, inputs: Mapping[str, Any]) -> Image.Image:
         """Give one grey pixel."""
         return Image.new("RGB", (1, 1), GREY)
+
+
+def draw_corruption(rng: np.random.Generator) -> str:
+    """Draw one of `SEVERITIES`, each as likely."""
+    return list(SEVERITIES)[rng.integers(len(SEVERITIES))]
+
+
+def corrupt_picture(
+    image: Image.Image, corruption: str, level: float, rng: np.random.Generator
+) -> Image.Image:
+    """Apply one of `SEVERITIES` at severity ``5 * level``.
+
+    Blur and the noise's grain grow with a picture whose longer side has more than 224 pixels, for
+    which the paper chose its numbers: what is fine beside the whole would be gone when an encoder
+    shrinks it. Blur shrinks with a smaller picture.
+
+    Args:
+        image: RGB of any size.
+        corruption: ``noise``, ``blur`` or ``contrast``.
+        level: In [0, 1].
+        rng: Draws the noise.
+    """
+    severities = SEVERITIES[corruption]
+    strength = float(np.interp(level * (len(severities) - 1), range(len(severities)), severities))
+    if corruption == "noise":
+        return _add_grain(image, strength, rng)
+    if corruption == "blur":
+        pixel = max(image.size) / SEVERITY_PX
+        return image.filter(ImageFilter.GaussianBlur(strength * pixel))
+    means = ImageStat.Stat(image).mean
+    return image.point([round(m + strength * (shade - m)) for m in means for shade in range(256)])
+
+
+def _add_grain(image: Image.Image, deviation: float, rng: np.random.Generator) -> Image.Image:
+    """Add normal noise, in squares that are as large as a pixel of the picture at 224 pixels."""
+    pixels = np.array(image)  # (height, width, 3)
+    height, width = pixels.shape[:2]
+    scale = min(1.0, SEVERITY_PX / max(height, width))
+    grains = max(1, round(height * scale)), max(1, round(width * scale))
+    noise = 255 * deviation * rng.standard_normal((*grains, 3), dtype=np.float32)
+    rows, columns = np.arange(height) * grains[0] // height, np.arange(width) * grains[1] // width
+    for top in range(0, height, BAND_PX):
+        band = pixels[top : top + BAND_PX]
+        noisy = band + noise[rows[top : top + BAND_PX]][:, columns]
+        band[:] = noisy.round().clip(0, 255)
+    return Image.fromarray(pixels)
 
 
 def _flatten(

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from mm_assets.contracts.errors import BadSampleError, DataContractError
 from mm_assets.data.arrays import TOO_LARGE, UNREADABLE, Matrix, read_matrix
 from mm_assets.data.media import read_media
+from mm_assets.data.noise import add_noise, to_snr_db
 from mm_assets.modalities import base
 
 Positive = Annotated[float, Field(gt=0)]
@@ -349,6 +350,32 @@ class Signal(base.Modality[Recording]):
         lost[rng.integers(channels)] = False
         samples[lost] = 0
         return Recording(samples.astype(np.float32), value.rate_hz)
+
+    def corrupt(self, value: Recording, level: float, rng: np.random.Generator) -> Recording:
+        """Add white noise to each channel, and lose a stretch of each; see `Modality.corrupt`.
+
+        The ratio of a channel's variance to the noise's is ``40 - 50 * level`` dB; a channel that
+        never changes gets none. A stretch of ``level / 2`` of the time, at another place in each
+        channel, is zero, as when an electrode comes off. Both come after cleaning: no filter of
+        the options takes them out again.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+
+        Source:
+            Moody, Muldrow, Mark 1984, A noise stress test for arrhythmia detectors, Computers in
+            Cardiology 11, 381, sets the ratio in dB; https://physionet.org/content/nstdb/1.0.0/
+        """
+        self._require_level(level)
+        if not level:
+            return value
+        noise = rng.standard_normal(value.samples.shape)
+        noisy = add_noise(value.samples, noise, to_snr_db(level))
+        channels, steps = noisy.shape
+        lost = round(level / 2 * steps)
+        for row, start in zip(noisy, rng.integers(steps - lost + 1, size=channels), strict=True):
+            row[start : start + lost] = 0
+        return Recording(noisy.astype(np.float32), value.rate_hz)
 
     def collate(self, values: Sequence[Recording], inputs: Mapping[str, Any]) -> base.Arrays:
         """Cut at the encoder's `max_s`, pad with zeros.

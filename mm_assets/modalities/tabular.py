@@ -143,6 +143,20 @@ class Tabular(base.Modality[Row]):
             for (name, one), factor, stays in zip(value.items(), factors, kept, strict=True)
         }
 
+    def corrupt(self, value: Row, level: float, rng: np.random.Generator) -> Row:
+        """Lose values, and change the numbers that stay; see `Modality.corrupt`.
+
+        Of the values that are there, one (drawn evenly) stays and each other goes missing with
+        probability `level`. A number is multiplied by ``1 + level * normal``: its own size is the
+        only scale that is known here. A category that stays is what it was.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+        """
+        self._require_level(level)
+        seed = int(rng.integers(2**32))
+        return self.render(value, {"noise": level, "drop": level, "seed": seed})
+
     def collate(self, values: Sequence[Row], inputs: Mapping[str, Any]) -> base.Arrays:
         """Put numbers beside each other, and categories by their hash; columns by their name.
 

@@ -38,6 +38,7 @@ NO_LETTER = re.compile(r"[^\w\s]")
 VIRAMA = 9  # the combining class of signs that stack the next consonant onto the one before
 JOINER = "\u200d"
 AM_VOWELS = "\u0e33\u0eb3"  # letters of Thai and Lao that stand for a mark and a vowel
+TYPO_SHARE = 0.25  # chance of each character to be mistyped at the highest level of noise
 LEAST_STEPS = 2  # an exported graph would take a length of 1 for a constant
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
@@ -144,7 +145,7 @@ class Text(base.Modality[str]):
                 f"the text has {len(cell)} characters before cleaning; after it, {most} are allowed",
             )
         text = self.read(cell, folder).decode()
-        if not any(unicodedata.category(char)[0] not in "CZ" for char in text):
+        if not _is_visible(text):
             raise BadSampleError("text_empty", "the text has no visible character")
         if len(text) > most:
             raise BadSampleError(
@@ -204,6 +205,31 @@ class Text(base.Modality[str]):
             return _copy_case(match[0], others[rng.integers(len(others))])
 
         return clean_text(known.listed.sub(replace, value))
+
+    def corrupt(self, value: str, level: float, rng: np.random.Generator) -> str:
+        """Drop words, and mistype what stays; see `Modality.corrupt`.
+
+        Of the words (or characters, see `split_units`) one, drawn evenly, stays and each other goes
+        with probability `level`; each character (grapheme cluster) of the rest is mistyped with
+        probability ``level / 4``, see `mistype`.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+
+        Source:
+            Belinkov, Bisk 2018, https://arxiv.org/abs/1711.02173, for the typos.
+        """
+        self._require_level(level)
+        units, spaces = split_units(value)
+        visible = [place for place, unit in enumerate(units) if _is_visible(unit)]
+        if not level or not visible:
+            return value
+        stays = rng.random(len(units)) >= level
+        safe = visible[rng.integers(len(visible))]
+        stays[safe] = True
+        kept = (spaces[place] + units[place] for place in np.flatnonzero(stays))
+        mistyped = clean_text(mistype("".join(kept), level * TYPO_SHARE, rng))
+        return mistyped if _is_visible(mistyped) else units[safe]
 
     def collate(self, values: Sequence[str], inputs: Mapping[str, Any]) -> base.Arrays:
         """Cut texts into tokens, n-grams or words, as the encoder asks, and pad to the longest.
@@ -304,6 +330,11 @@ def split_units(text: str) -> tuple[list[str], list[str]]:
     return units, spaces
 
 
+def _is_visible(text: str) -> bool:
+    """Tell whether a text has more than spaces and signs without a shape."""
+    return any(unicodedata.category(char)[0] not in "CZ" for char in text)
+
+
 def _belongs(char: str, unit: str) -> bool:
     """Tell whether a character is part of the unit before it."""
     if unicodedata.category(char)[0] in "MC" or char in AM_VOWELS or unit[-1] == JOINER:
@@ -311,6 +342,41 @@ def _belongs(char: str, unit: str) -> bool:
     if unicodedata.combining(unit[-1]) == VIRAMA:
         return True
     return not (UNSPACED.match(char) or UNSPACED.match(unit))
+
+
+def mistype(text: str, rate: float, rng: np.random.Generator) -> str:
+    """Mistype each character with probability `rate`.
+
+    It changes places with the next one, is left out, is followed by another one, or is replaced by
+    another one, each as likely; the last of a word is replaced where it would change places. The
+    others are drawn evenly from the text's own, so that the script stays.
+
+    Args:
+        text: In any script; what a reader takes for one character is never cut.
+        rate: In [0, 1]; spaces are never mistyped.
+        rng: The only source of chance.
+    """
+    typed = CLUSTER.findall(text)
+    known = sorted({char for char in typed if not char.isspace()})
+    places = {char: place for place, char in enumerate(known)}
+    for at in np.flatnonzero(rng.random(len(typed)) < rate).tolist():
+        char = typed[at]
+        if char.isspace():
+            continue
+        # Another one than this, where the text has any.
+        step = rng.integers(1, len(known)) if len(known) > 1 else 0
+        other = known[(places[char] + step) % len(known)]
+        is_last = at + 1 == len(typed) or typed[at + 1].isspace()
+        match rng.integers(4):
+            case 0 if not is_last:
+                typed[at : at + 2] = typed[at + 1], char
+            case 1:
+                typed[at] = ""
+            case 2:
+                typed[at] = char + other
+            case _:
+                typed[at] = other
+    return "".join(typed)
 
 
 def weigh_ngrams(

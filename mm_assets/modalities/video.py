@@ -6,6 +6,7 @@ Their sound is no part of this kind: a modality of kind audio reads it from the 
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,13 @@ from mm_assets.contracts.errors import BadSampleError
 from mm_assets.data.container import open_container
 from mm_assets.data.media import read_media
 from mm_assets.modalities import base
-from mm_assets.modalities.image import ImageAugment, ImageOptions, Picture
+from mm_assets.modalities.image import (
+    ImageAugment,
+    ImageOptions,
+    Picture,
+    corrupt_picture,
+    draw_corruption,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -362,6 +369,22 @@ class Video(base.Modality[Clip]):
         ]
         times_s = np.maximum(value.times_s[stays] - np.float32(start_s), 0)
         return Clip(np.stack(frames), times_s, end_s - start_s, value.counted)
+
+    def corrupt(self, value: Clip, level: float, rng: np.random.Generator) -> Clip:
+        """Disturb every frame as kind image does, all in the same way; see `Modality.corrupt`.
+
+        Noise is drawn anew for each frame. The sound is another modality.
+
+        Raises:
+            DataContractError: The level is not in [0, 1].
+        """
+        self._require_level(level)
+        corruption = draw_corruption(rng)
+        frames = [
+            np.asarray(corrupt_picture(Image.fromarray(frame), corruption, level, rng))
+            for frame in value.frames
+        ]
+        return dataclasses.replace(value, frames=np.stack(frames))
 
     def collate(self, values: Sequence[Clip], inputs: Mapping[str, Any]) -> base.Arrays:
         """Fit each frame into the encoder's square of side `size_px`, as kind image does.
