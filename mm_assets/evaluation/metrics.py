@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.targets.base import Target
 
-CHUNK = 4_000_000  # weights drawn at once, to bound memory at a million groups
+CHUNK = 4_000_000  # numbers at once, to bound memory at a million groups
 
 
 def score_with_intervals(
@@ -135,20 +135,37 @@ def resample_groups(
     totals: Shaped[np.ndarray, "group tally"], resamples: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Draw as many groups as there are, with replacement; yields sums of tallies, in chunks."""
-    rng, count = np.random.default_rng(seed), len(totals)
-    for size in split_resamples(resamples, count):
-        yield rng.multinomial(count, np.full(count, 1 / count), size=size) @ totals
+    for draws in draw_groups(len(totals), resamples, seed, width=len(totals)):
+        yield draws @ totals
 
 
-def take_interval(drawn: Sequence[float], confidence: float) -> tuple[float, float]:
+def draw_groups(
+    groups: int, resamples: int, seed: int, *, width: int
+) -> Iterator[Int[np.ndarray, "resample group"]]:
+    """Tell how often each resample draws each group, the same in chunks of any size.
+
+    Args:
+        groups: How many there are, and are drawn, with replacement.
+        resamples: How many.
+        seed: Of the draws.
+        width: Numbers that are made of one resample, by which chunks are sized.
+    """
+    rng = np.random.default_rng(seed)
+    for size in split_resamples(resamples, width):
+        yield rng.multinomial(groups, np.full(groups, 1 / groups), size=size)
+
+
+def take_interval(
+    drawn: Sequence[float] | Float[np.ndarray, " resample"], confidence: float
+) -> tuple[float, float]:
     """Cut equal tails off."""
     low, high = np.quantile(np.asarray(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def split_resamples(resamples: int, groups: int) -> Iterator[int]:
-    """Split a number of resamples into sizes that keep memory bounded."""
-    size = max(1, CHUNK // groups)
+def split_resamples(resamples: int, width: int) -> Iterator[int]:
+    """Split a number of resamples, of so many numbers each, to keep memory bounded."""
+    size = max(1, CHUNK // width)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
 

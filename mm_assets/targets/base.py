@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
 
 from mm_assets.contracts.config import TargetConfig, validate_options
 from mm_assets.contracts.errors import ConfigError
@@ -27,9 +28,21 @@ else:
 
 
 class Options(BaseModel):
-    """A kind's options, from `targets.KEY.options`."""
+    """A kind's options, from `targets.KEY.options` or `targets.KEY.loss`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def must_be(wanted: str) -> WrapValidator:
+    """Have a field of several types say in one sentence what it takes, not once for each type."""
+
+    def check(value: object, validate: Callable[[object], object]) -> object:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(f"must be {wanted}") from None
+
+    return WrapValidator(check)
 
 
 class Target(ABC):
@@ -48,16 +61,22 @@ class Target(ABC):
         headline: The metric that is shown first and compared; higher is better.
         has_classes: Whether `outline` gives classes that the model learns, or ranges of numbers.
         calibrated: Whether a temperature is fitted to the logits.
+        pseudo_labelled: Whether its answers say how sure they are, so that sure ones can be learnt.
         options_model: Of `targets.KEY.options`.
+        loss_model: Of `targets.KEY.loss`.
         classes: What the columns of `probabilities` stand for; empty for a number.
+        objective: How the training loss differs from `loss`, as settled from training rows.
     """
 
     kind: ClassVar[str]
     headline: ClassVar[str]
     has_classes: ClassVar[bool] = True
     calibrated: ClassVar[bool] = True
+    pseudo_labelled: ClassVar[bool] = True
     options_model: ClassVar[type[Options]] = Options
+    loss_model: ClassVar[type[Options]]
     classes: tuple[str, ...]
+    objective: Options
 
     # Raw and kept labels, without torch.
 
@@ -70,9 +89,10 @@ class Target(ABC):
             where: Its place, such as ``targets.mood``.
 
         Raises:
-            ConfigError: An option is wrong, or `classes` do not fit the kind.
+            ConfigError: An option or the loss is wrong, or `classes` do not fit the kind.
         """
         validate_options(cls.options_model, config.options, where=f"{where}.options")
+        validate_options(cls.loss_model, config.loss, where=f"{where}.loss")
 
     @classmethod
     @abstractmethod
@@ -120,6 +140,7 @@ class Target(ABC):
 
         Raises:
             TrainingError: The labels leave nothing to learn.
+            ConfigError: The loss has a weight for a class that is none of the training labels'.
         """
 
     @classmethod
@@ -130,6 +151,11 @@ class Target(ABC):
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Give what was settled as JSON values, kept with the model and its signature."""
+
+    def _objective_state(self) -> dict[str, Any]:
+        """Give `objective` as an entry of the state; none by default."""
+        given = self.objective.model_dump(exclude_defaults=True)
+        return {"loss": given} if given else {}
 
     @abstractmethod
     def encode(self, labels: pd.Series, *, where: str) -> Shaped[np.ndarray, " row *label"]:
@@ -163,10 +189,48 @@ class Target(ABC):
         """Make the layer from a fused vector (batch, dim) to logits (batch, output)."""
 
     @abstractmethod
+    def sum_losses(
+        self,
+        logits: Float[Tensor, "batch output"],
+        labels: Shaped[Tensor, " batch *label"],
+        *,
+        proper: bool,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Add up the losses of the rows whose label is known, and what to divide the sum by.
+
+        Args:
+            logits: Of each row.
+            labels: Encoded.
+            proper: Whether each row has its plain loss in nats, or `objective` is followed.
+
+        Returns:
+            Sum of losses and sum of weights (of the plain loss: the number of known rows), both 0
+            where no label is known; they add up over parts of a batch.
+        """
+
     def loss(
         self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, " batch *label"]
     ) -> Float[Tensor, ""]:
-        """Mean loss in nats over the rows whose label is known; 0 where there are none."""
+        """Mean loss in nats over the rows whose label is known; 0 where there are none.
+
+        It is a proper score, least for the true probabilities: what calibration and evidence use.
+        """
+        return _divide(*self.sum_losses(logits, labels, proper=True))
+
+    def training_loss(
+        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, " batch *label"]
+    ) -> Float[Tensor, ""]:
+        """Weighted mean of the loss that `targets.KEY.loss` asks for; 0 where no label is known.
+
+        It is what is trained, and stopped, by; by default the same as `loss`.
+        """
+        return _divide(*self.training_loss_sum(logits, labels))
+
+    def training_loss_sum(
+        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, " batch *label"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Give `training_loss` as its numerator and denominator, which add up over processes."""
+        return self.sum_losses(logits, labels, proper=False)
 
     @abstractmethod
     def constant_logits(
@@ -195,6 +259,28 @@ class Target(ABC):
         """
 
     # Answers.
+
+    @abstractmethod
+    def pseudo_labels(
+        self, probabilities: Float[np.ndarray, "row column"], confidence: float
+    ) -> Shaped[np.ndarray, " row *label"]:
+        """Take sure answers as labels.
+
+        Args:
+            probabilities: Calibrated.
+            confidence: The probability from which on an answer is taken.
+
+        Returns:
+            Encoded labels, null where the answer is less sure.
+
+        Raises:
+            TrainingError: The kind does not say how sure it is; see `pseudo_labelled`.
+
+        Source:
+            Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for
+            Deep Neural Networks"; Sohn et al. 2020, https://arxiv.org/abs/2001.07685 (the
+            threshold).
+        """
 
     @property
     def unit(self) -> float:
@@ -231,7 +317,10 @@ class Target(ABC):
     def metrics(
         self, tallies: Shaped[np.ndarray, "resample tally"]
     ) -> dict[str, Float[np.ndarray, " resample"]]:
-        """Compute every metric from sums of tallies, one per resample, for all of them at once."""
+        """Compute every metric from sums of tallies, one per resample, for all of them at once.
+
+        Of `brier`, `log_loss`, `hamming_loss`, `mae` and `rmse` lower is better.
+        """
 
     @abstractmethod
     def confusion(
@@ -246,6 +335,17 @@ class Target(ABC):
         """Give each class's recall by sum of tallies, if the kind has classes.
 
         NaN where a resample has no row of the class.
+        """
+
+    @abstractmethod
+    def rankings(
+        self,
+        labels: Shaped[np.ndarray, " row *label"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> dict[str, tuple[Bool[np.ndarray, " row"], Float[np.ndarray, " row"]]]:
+        """Tell, by class, which rows are of it and by what score it ranks all of them.
+
+        Empty for a kind without probabilities; all labels must be known.
         """
 
     @abstractmethod
@@ -268,6 +368,12 @@ class Target(ABC):
         probabilities: Float[np.ndarray, "row column"],
     ) -> Float[np.ndarray, " row"]:
         """Tell how confidently each row is answered wrongly: 0 where right; all labels known."""
+
+
+def _divide(total: Float[Tensor, ""], weight: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    import torch
+
+    return total / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def list_kinds() -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, TrainingError
-from mm_assets.targets.base import Options, Tensor
-from mm_assets.targets.multiclass import UNKNOWN, Multiclass
+from mm_assets.targets.base import Options, Tensor, must_be
+from mm_assets.targets.multiclass import UNKNOWN, ClassLoss, FocalLoss, Multiclass, Weight
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +31,48 @@ def mix_log_odds(
     return yes - no
 
 
+def decision_losses(
+    logits: Float[Tensor, "batch output"],
+    labels: Shaped[Tensor, "batch output"],
+    asked: ClassLoss,
+    weights: Float[Tensor, " output"] | None,
+) -> Float[Tensor, "batch output"]:
+    """Give the binary cross-entropy, in nats, of each decision between yes and no.
+
+    Args:
+        logits: Log odds of a yes.
+        labels: 1 for yes, 0 for no; other values are to be masked in the result.
+        asked: With `focal`, the logarithm of each side's probability p is multiplied by (1 - p) to
+            its power.
+        weights: Of a yes to each label, as `pos_weight` of `torch.nn.BCEWithLogitsLoss`.
+    """
+    import torch.nn.functional as F
+
+    truth = labels.clamp(min=0).to(logits.dtype)
+    truth = truth * (1 - asked.label_smoothing) + asked.label_smoothing / 2
+    if not asked.focal:
+        return F.binary_cross_entropy_with_logits(
+            logits, truth, pos_weight=weights, reduction="none"
+        )
+    yes, no = F.logsigmoid(logits), F.logsigmoid(-logits)
+    taken = truth * yes * (asked.focal * no).exp()
+    left = (1 - truth) * no * (asked.focal * yes).exp()
+    return -(taken if weights is None else taken * weights) - left
+
+
+class BinaryLoss(FocalLoss):
+    """A yes that is rare, or matters more, may weigh more.
+
+    Attributes:
+        positive_weight: Of a row of the positive class, where the others weigh 1; ``balanced``: so
+            that both classes have the same share of the loss.
+    """
+
+    positive_weight: Annotated[
+        Literal["balanced"] | Weight | None, must_be("balanced, a weight above 0, or null")
+    ] = None
+
+
 class BinaryOptions(Options):
     """Which class is the one that is looked for; by default the last (of 0 and 1, no and yes)."""
 
@@ -46,6 +88,7 @@ class Binary(Multiclass):
 
     kind: ClassVar[str] = "binary"
     options_model: ClassVar[type[Options]] = BinaryOptions
+    loss_model: ClassVar[type[Options]] = BinaryLoss
 
     @classmethod
     def check_config(cls, config: TargetConfig, *, where: str) -> None:
@@ -76,7 +119,7 @@ class Binary(Multiclass):
         Raises:
             TrainingError: There are not two classes, or one has no training row.
         """
-        classes = super().fit(labels, config, where=where).classes
+        classes = cls._find_classes(labels, config, where)
         if len(classes) != 2:
             raise TrainingError(
                 f"target {where!r} of kind binary needs 2 classes, got {len(classes)} "
@@ -90,7 +133,17 @@ class Binary(Multiclass):
                 f"target {where!r} has no training row of class {positive}, its "
                 f"`targets.{where}.options.positive`; the classes are {', '.join(classes)}"
             )
-        return cls((classes[1 - classes.index(positive)], positive))
+        negative = classes[1 - classes.index(positive)]
+        asked = BinaryLoss.model_validate(config.loss)
+        weight = asked.positive_weight
+        if weight == "balanced":
+            weight = float((labels == negative).sum() / (labels == positive).sum())
+        objective = ClassLoss(
+            weights={} if weight is None else {positive: weight},
+            focal=asked.focal,
+            label_smoothing=asked.label_smoothing,
+        )
+        return cls((negative, positive), objective)
 
     def head(self, dim: int) -> nn.Module:
         """Make a linear layer to one logit, of the positive class."""
@@ -98,16 +151,21 @@ class Binary(Multiclass):
 
         return nn.Linear(dim, 1)
 
-    def loss(
-        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Mean binary cross-entropy in nats over rows with a label; 0 without any."""
-        import torch.nn.functional as F
+    def sum_losses(
+        self,
+        logits: Float[Tensor, "batch output"],
+        labels: Shaped[Tensor, " batch"],
+        *,
+        proper: bool,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Add up binary cross-entropies, to be divided by the number of rows with a label.
 
-        known = labels != UNKNOWN
-        truth = labels.clamp(min=0).to(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        So a positive weight is not divided out again, as in `torch.nn.BCEWithLogitsLoss`.
+        """
+        asked, known = ClassLoss() if proper else self.objective, labels != UNKNOWN
+        weights = asked.weigh(self.classes[1:], logits)
+        losses = decision_losses(logits, labels[:, None], asked, weights)[:, 0]
+        return (losses * known).sum(), known.float().sum()
 
     def constant_logits(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " output"]:
         """Give the log odds of the positive class."""
@@ -131,15 +189,25 @@ class Binary(Multiclass):
     def metrics(
         self, tallies: Shaped[np.ndarray, "resample tally"]
     ) -> dict[str, Float[np.ndarray, " resample"]]:
-        """Compute accuracy, macro F1 and the positive class's F1.
+        """Compute those of several classes, and the positive class's F1.
 
         The last is 0 where that class is neither present nor predicted, as
-        `sklearn.metrics.f1_score` has it.
+        `sklearn.metrics.f1_score` has it. The Brier score is the squared error of one probability,
+        from 0 to 1, as is usual for two classes: half the sum over both.
         """
-        _, wrongly, missed, found = tallies.T  # true negatives first
+        metrics = super().metrics(tallies)
+        _, wrongly, missed, found = tallies[:, :4].T  # true negatives first
         sizes = 2 * found + wrongly + missed
         f1 = np.divide(2 * found, sizes, out=np.zeros(len(tallies)), where=sizes > 0)
-        return {**super().metrics(tallies), "f1": f1}
+        return metrics | {"f1": f1, "brier": metrics["brier"] / 2}
+
+    def rankings(
+        self,
+        labels: Shaped[np.ndarray, " row"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> dict[str, tuple[Bool[np.ndarray, " row"], Float[np.ndarray, " row"]]]:
+        """Rank rows by the positive class's probability."""
+        return {self.classes[1]: super().rankings(labels, probabilities)[self.classes[1]]}
 
 
 TARGET = Binary

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 from pydantic import Field
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
 from mm_assets.data.table import as_text
-from mm_assets.targets.base import Options, Target, Tensor
-from mm_assets.targets.binary import mix_log_odds
+from mm_assets.targets.base import Options, Target, Tensor, must_be
+from mm_assets.targets.binary import decision_losses, mix_log_odds
+from mm_assets.targets.multiclass import ClassLoss, FocalLoss, Weight, check_weighted, log_losses
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,35 +30,60 @@ class MultilabelOptions(Options):
     separator: Annotated[str, Field(min_length=1)] = "|"
 
 
+class MultilabelLoss(FocalLoss):
+    """Labels that are rare, or matter more, may weigh more.
+
+    Attributes:
+        positive_weight: Of a yes, where a no weighs 1: one for all labels, or by label, 1 for the
+            others; ``balanced``: so that yes and no have the same share of each label's loss.
+    """
+
+    positive_weight: Annotated[
+        Literal["balanced"] | Weight | dict[str, Weight] | None,
+        must_be("balanced, a weight above 0, a mapping from labels to such weights, or null"),
+    ] = None
+
+
 class Multilabel(Target):
     """A sigmoid per label, and a threshold from which on it is answered.
 
     A kept label is a row's set as JSON text, sorted: ``["loud", "tender"]``; ``[]`` is a known set
     without any label, null an unknown one. Tallies are true positives, false positives and false
-    negatives by label, then rows that are right in every label, then rows.
+    negatives by label, then rows that are right in every label, rows, Brier score and log loss.
 
     Args:
         classes: The labels.
         thresholds: Of each; probabilities from it on are a yes.
+        objective: The loss, as settled; by default plain.
     """
 
     kind: ClassVar[str] = "multilabel"
     headline: ClassVar[str] = "macro_f1"
     options_model: ClassVar[type[Options]] = MultilabelOptions
+    loss_model: ClassVar[type[Options]] = MultilabelLoss
+    objective: ClassLoss
 
-    def __init__(self, classes: tuple[str, ...], thresholds: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        thresholds: tuple[float, ...] = (),
+        objective: ClassLoss | None = None,
+    ) -> None:
         self.classes = classes
+        self.objective = objective or ClassLoss()
         self.thresholds = np.array(thresholds or [0.5] * len(classes))
 
     @classmethod
     def check_config(cls, config: TargetConfig, *, where: str) -> None:
-        """Refuse fewer than two labels, and one that is named twice.
+        """Refuse fewer than two labels, one that is named twice, and a weight of no label.
 
         Raises:
-            ConfigError: So it is, or an option is wrong.
+            ConfigError: So it is, or an option or the loss is wrong.
         """
         super().check_config(config, where=where)
         classes = config.classes
+        if classes is not None and isinstance(given := config.loss.get("positive_weight"), dict):
+            check_weighted(given, classes, where=f"{where}.loss.positive_weight")
         if classes is not None and len(set(classes)) < max(2, len(classes)):
             raise ConfigError(
                 f"params.yaml: `{where}.classes` must be at least 2 different labels, got "
@@ -113,6 +139,7 @@ class Multilabel(Target):
 
         Raises:
             TrainingError: Fewer than two labels, or one without any training row.
+            ConfigError: A weight is of no label.
         """
         seen = set(cls.outline(labels))
         classes = tuple(config.classes or sorted(seen))
@@ -127,16 +154,41 @@ class Multilabel(Target):
                 f"target {where!r} has no training row with label {', '.join(absent)}; add such "
                 f"rows or take the label out of `targets.{where}.classes` in params.yaml"
             )
-        return cls(classes)
+        asked = MultilabelLoss.model_validate(config.loss)
+        weights: dict[str, float] = {}
+        if asked.positive_weight == "balanced":
+            rows, counts = labels.notna().sum(), cls.outline(labels).value_counts()
+            # Half a row says no where none does.
+            weights = {
+                name: float(max(rows - counts[name], 0.5) / counts[name]) for name in classes
+            }
+        elif isinstance(asked.positive_weight, dict):
+            given = asked.positive_weight
+            check_weighted(given, classes, where=f"targets.{where}.loss.positive_weight")
+            weights = {name: given.get(name, 1.0) for name in classes}
+        elif asked.positive_weight is not None:
+            weights = dict.fromkeys(classes, asked.positive_weight)
+        objective = ClassLoss(
+            weights=weights, focal=asked.focal, label_smoothing=asked.label_smoothing
+        )
+        return cls(classes, objective=objective)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Multilabel:
         """Build the target again from its `state`."""
-        return cls(tuple(state["classes"]), tuple(state["thresholds"]))
+        return cls(
+            tuple(state["classes"]),
+            tuple(state["thresholds"]),
+            ClassLoss.model_validate(state.get("loss", {})),
+        )
 
     def state(self) -> dict[str, Any]:
-        """Give the labels in their order, and their thresholds."""
-        return {"classes": list(self.classes), "thresholds": self.thresholds.tolist()}
+        """Give the labels in their order, their thresholds, and the loss unless it is plain."""
+        return {
+            "classes": list(self.classes),
+            "thresholds": self.thresholds.tolist(),
+            **self._objective_state(),
+        }
 
     def encode(self, labels: pd.Series, *, where: str) -> Int[np.ndarray, "row label"]:
         """Mark a row's labels with 1, the others with 0; a null row is -1 throughout.
@@ -194,16 +246,18 @@ class Multilabel(Target):
 
         return nn.Linear(dim, len(self.classes))
 
-    def loss(
-        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, "batch output"]
-    ) -> Float[Tensor, ""]:
-        """Mean binary cross-entropy in nats over labels and known rows; 0 without any."""
-        import torch.nn.functional as F
-
-        known = labels[:, 0] != UNKNOWN
-        truth = labels.clamp(min=0).to(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=1)
-        return (losses * known).sum() / known.sum().clamp(min=1)
+    def sum_losses(
+        self,
+        logits: Float[Tensor, "batch output"],
+        labels: Shaped[Tensor, "batch output"],
+        *,
+        proper: bool,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Add up binary cross-entropies, averaged over labels, to be divided by the known rows."""
+        asked, known = ClassLoss() if proper else self.objective, labels[:, 0] != UNKNOWN
+        weights = asked.weigh(self.classes, logits)
+        losses = decision_losses(logits, labels, asked, weights).mean(dim=1)
+        return (losses * known).sum(), known.float().sum()
 
     def constant_logits(
         self, labels: Shaped[np.ndarray, "row label"]
@@ -228,6 +282,14 @@ class Multilabel(Target):
         import torch
 
         return torch.sigmoid(logits)
+
+    def pseudo_labels(
+        self, probabilities: Float[np.ndarray, "row column"], confidence: float
+    ) -> Int[np.ndarray, "row label"]:
+        """Take the decisions of each row where every one of them, yes or no, is as sure as that."""
+        given = self._decide(probabilities)
+        sure = (self._state_confidence(probabilities) >= confidence).all(axis=1, keepdims=True)
+        return np.where(sure, given.astype(np.int64), UNKNOWN)
 
     def answer(self, probabilities: Float[np.ndarray, "row column"]) -> list[str]:
         """Write each row's set as JSON text."""
@@ -267,34 +329,49 @@ class Multilabel(Target):
         self,
         labels: Shaped[np.ndarray, "row label"],
         probabilities: Float[np.ndarray, "row column"],
-    ) -> Int[np.ndarray, "row tally"]:
-        """Mark each row's hits, wrong and missed labels."""
+    ) -> Float64[np.ndarray, "row tally"]:
+        """Mark each row's hits, wrong and missed labels; add its Brier score and log loss."""
         truth, given = labels == 1, self._decide(probabilities)
-        exact = (truth == given).all(axis=1)[:, None]
-        one = np.ones_like(exact)
-        return np.hstack([truth & given, ~truth & given, truth & ~given, exact, one]).astype(
-            np.int64
-        )
+        exact = (truth == given).all(axis=1)
+        squares = ((probabilities - truth) ** 2).mean(axis=1, dtype=np.float64)
+        logs = log_losses(np.where(truth, probabilities, 1 - probabilities)).mean(axis=1)
+        row = np.stack([exact, np.ones_like(exact), squares, logs], axis=1)
+        return np.hstack([truth & given, ~truth & given, truth & ~given, row])
 
     def metrics(
         self, tallies: Shaped[np.ndarray, "resample tally"]
     ) -> dict[str, Float[np.ndarray, " resample"]]:
-        """Compute macro and micro F1, the share of exact sets, and the Hamming loss.
+        """Compute what follows from each label's decisions, by label or for all of them.
 
         A label that is neither present nor answered has no F1 and is left out of the mean; where
-        that is so for every label nothing was to be found, and both F1 are 1. The Hamming loss is
-        the share of wrong decisions; lower is better.
+        that is so for every label nothing was to be found, and every F1 is 1. The weighted F1
+        weighs labels by the rows that have them. Balanced accuracy is the mean recall of yes and no
+        (of the one that is present, where all rows agree), averaged over labels. The Hamming loss
+        is the share of wrong decisions. The Brier score is the squared error of a label's
+        probability, the log loss in nats; both are averaged over labels.
         """
-        found, wrong, missed, exact, rows = self._part(tallies)
-        sizes = 2 * found + wrong + missed
+        found, wrong, missed, exact, rows, brier, logs = self._part(tallies)
+        sizes, present = 2 * found + wrong + missed, found + missed
         f1 = np.divide(2 * found, sizes, out=np.zeros(found.shape), where=sizes > 0)
-        labels, total = (sizes > 0).sum(axis=1), sizes.sum(axis=1)
-        ones = np.ones(len(tallies))
+        labels, total, owners = (sizes > 0).sum(axis=1), sizes.sum(axis=1), present.sum(axis=1)
+        nothing = (total == 0).astype(np.float64)  # was to be found, and nothing was
+        absent = rows[:, None] - present
+        recalls = np.full((2, *found.shape), np.nan)
+        np.divide(found, present, out=recalls[0], where=present > 0)
+        np.divide(absent - wrong, absent, out=recalls[1], where=absent > 0)
         return {
-            "macro_f1": np.divide(f1.sum(axis=1), labels, out=ones.copy(), where=labels > 0),
-            "micro_f1": np.divide(2 * found.sum(axis=1), total, out=ones.copy(), where=total > 0),
+            "macro_f1": np.divide(f1.sum(axis=1), labels, out=nothing.copy(), where=labels > 0),
+            "micro_f1": np.divide(
+                2 * found.sum(axis=1), total, out=nothing.copy(), where=total > 0
+            ),
+            "weighted_f1": np.divide(
+                (f1 * present).sum(axis=1), owners, out=nothing, where=owners > 0
+            ),
+            "balanced_accuracy": np.nanmean(recalls, axis=0).mean(axis=1),
             "exact_match": exact / rows,
             "hamming_loss": (wrong + missed).sum(axis=1) / (rows * len(self.classes)),
+            "brier": brier / rows,
+            "log_loss": logs / rows,
         }
 
     def confusion(self, tally: Shaped[np.ndarray, " tally"]) -> None:
@@ -305,10 +382,21 @@ class Multilabel(Target):
         self, tallies: Shaped[np.ndarray, "resample tally"]
     ) -> dict[str, Float[np.ndarray, " resample"]]:
         """Give the share of the rows that have a label which is answered."""
-        found, _, missed, _, _ = self._part(tallies)
+        found, _, missed, *_ = self._part(tallies)
         rows = found + missed
         recalls = np.divide(found, rows, out=np.full(found.shape, np.nan), where=rows > 0)
         return dict(zip(self.classes, recalls.T, strict=True))
+
+    def rankings(
+        self,
+        labels: Shaped[np.ndarray, "row label"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> dict[str, tuple[Bool[np.ndarray, " row"], Float[np.ndarray, " row"]]]:
+        """Rank rows by each label's probability."""
+        return {
+            name: (labels[:, place] == 1, probabilities[:, place])
+            for place, name in enumerate(self.classes)
+        }
 
     def confidences(
         self,
@@ -316,9 +404,8 @@ class Multilabel(Target):
         probabilities: Float[np.ndarray, "row column"],
     ) -> tuple[Float[np.ndarray, " claim"], Bool[np.ndarray, " claim"]]:
         """Give the probability of each decision, yes or no, and whether it is right."""
-        given = self._decide(probabilities)
-        stated = np.where(given, probabilities, 1 - probabilities)
-        return stated.ravel(), (given == (labels == 1)).ravel()
+        right = self._decide(probabilities) == (labels == 1)
+        return self._state_confidence(probabilities).ravel(), right.ravel()
 
     def surprise(
         self,
@@ -334,11 +421,15 @@ class Multilabel(Target):
         decided: np.ndarray = probabilities >= self.thresholds
         return decided
 
+    def _state_confidence(self, probabilities: np.ndarray) -> np.ndarray:
+        """Give the probability of each decision, yes or no."""
+        return np.where(self._decide(probabilities), probabilities, 1 - probabilities)
+
     def _part(self, tallies: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Take tallies apart: hits, wrong and missed by label, exact rows, rows."""
+        """Take tallies apart: hits, wrong and missed by label, exact rows, rows, Brier, log loss."""
         count = len(self.classes)
         found, wrong, missed, rest = np.split(tallies, [count, 2 * count, 3 * count], axis=1)
-        return found, wrong, missed, rest[:, 0], rest[:, 1]
+        return found, wrong, missed, *rest.T
 
 
 def _parse(cell: str, separator: str) -> list[str]:

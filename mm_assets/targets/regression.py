@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float64, Shaped
+from pydantic import Field
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, TrainingError
 from mm_assets.data.table import as_text
-from mm_assets.targets.base import Target, Tensor
+from mm_assets.targets.base import Options, Target, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class RegressionLoss(Options):
+    """Large errors may count less.
+
+    Attributes:
+        huber: From this error on, in standard deviations of the training labels, the loss grows
+            linearly. Source: Huber 1964, https://doi.org/10.1214/aoms/1177703732.
+    """
+
+    huber: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class Regression(Target):
@@ -30,23 +42,28 @@ class Regression(Target):
     Args:
         mean: Of the training labels.
         scale: Their standard deviation.
+        objective: The loss; by default plain.
     """
 
     kind: ClassVar[str] = "regression"
     headline: ClassVar[str] = "r2"
     has_classes: ClassVar[bool] = False
     calibrated: ClassVar[bool] = False
+    pseudo_labelled: ClassVar[bool] = False
+    loss_model: ClassVar[type[Options]] = RegressionLoss
+    objective: RegressionLoss
 
-    def __init__(self, mean: float, scale: float) -> None:
+    def __init__(self, mean: float, scale: float, objective: RegressionLoss | None = None) -> None:
         self.classes = ()
         self.mean, self.scale = mean, scale
+        self.objective = objective or RegressionLoss()
 
     @classmethod
     def check_config(cls, config: TargetConfig, *, where: str) -> None:
         """Refuse classes.
 
         Raises:
-            ConfigError: They are given, or an option is: the kind has none.
+            ConfigError: They are given, the loss is wrong, or an option is given: there is none.
         """
         super().check_config(config, where=where)
         if config.classes is not None:
@@ -108,16 +125,17 @@ class Regression(Target):
                 f"target {where!r} has numbers from {known.min():g} to {known.max():g}, whose "
                 f"standard deviation is {scale:g}; give them in another unit"
             )
-        return cls(mean, scale)
+        return cls(mean, scale, RegressionLoss.model_validate(config.loss))
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Regression:
         """Build the target again from its `state`."""
-        return cls(state["mean"], state["scale"])
+        objective = RegressionLoss.model_validate(state.get("loss", {}))
+        return cls(state["mean"], state["scale"], objective)
 
     def state(self) -> dict[str, Any]:
-        """Give mean and standard deviation of the training labels."""
-        return {"mean": self.mean, "scale": self.scale}
+        """Give mean and deviation of the training labels, and the loss unless it is plain."""
+        return {"mean": self.mean, "scale": self.scale, **self._objective_state()}
 
     def encode(self, labels: pd.Series, *, where: str) -> Float64[np.ndarray, " row"]:
         """Give the numbers as they are; null is NaN."""
@@ -134,18 +152,31 @@ class Regression(Target):
 
         return nn.Linear(dim, 1)
 
-    def loss(
-        self, logits: Float[Tensor, "batch output"], labels: Shaped[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Half the mean squared error of standardised values over known rows; 0 without any.
+    def sum_losses(
+        self,
+        logits: Float[Tensor, "batch output"],
+        labels: Shaped[Tensor, " batch"],
+        *,
+        proper: bool,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Add up half the squared errors of standardised values, or Huber's loss of them.
 
-        It is the negative log likelihood, in nats, of a normal distribution that is as wide as
-        the training labels, less its constant; so that it adds to the losses of classes.
+        The former is the negative log likelihood, in nats, of a normal distribution that is as
+        wide as the training labels, less its constant; so that it adds to the losses of classes.
         """
+        import torch
+        import torch.nn.functional as F
+
         known = ~labels.isnan()
         truth = ((labels - self.mean) / self.scale).nan_to_num(nan=0.0).to(logits.dtype)
         errors = (logits[:, 0] - truth) * known
-        return errors.square().sum() / 2 / known.sum().clamp(min=1)
+        delta = None if proper else self.objective.huber
+        total = (
+            errors.square().sum() / 2
+            if delta is None
+            else F.huber_loss(errors, torch.zeros_like(errors), reduction="sum", delta=delta)
+        )
+        return total, known.float().sum()
 
     def constant_logits(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " output"]:
         """Give the training mean, standardised."""
@@ -162,6 +193,19 @@ class Regression(Target):
     def probabilities(self, logits: Float[Tensor, "batch output"]) -> Float[Tensor, "batch column"]:
         """Turn standardised values into the label's own unit."""
         return logits * self.scale + self.mean
+
+    def pseudo_labels(
+        self, probabilities: Float[np.ndarray, "row column"], confidence: float
+    ) -> Float64[np.ndarray, " row"]:
+        """Refuse: a number is given without a probability.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise TrainingError(
+            "pseudo-labels need a target that says how sure it is, got one of kind regression; "
+            "take pseudo-labels out of params.yaml, or choose a kind with classes"
+        )
 
     @property
     def unit(self) -> float:
@@ -220,6 +264,14 @@ class Regression(Target):
     def class_recalls(self, tallies: Shaped[np.ndarray, "resample tally"]) -> None:
         """A number has no classes."""
         return
+
+    def rankings(
+        self,
+        labels: Shaped[np.ndarray, " row"],
+        probabilities: Float[np.ndarray, "row column"],
+    ) -> dict[str, tuple[Bool[np.ndarray, " row"], Float[np.ndarray, " row"]]]:
+        """A number has no classes."""
+        return {}
 
     def confidences(
         self,
