@@ -17,6 +17,7 @@ from mm_assets.cli.model import predict, weights
 from mm_assets.cli.pipeline import stage, summary, upgrade
 from mm_assets.cli.process import tune_process
 from mm_assets.cli.quarantine import quarantine
+from mm_assets.cli.registry import promote, registry, rollback
 from mm_assets.cli.store import store
 from mm_assets.contracts.errors import MMAssetsError
 
@@ -51,6 +52,9 @@ for command in (
     stage,
     summary,
     predict,
+    promote,
+    rollback,
+    registry,
     encoders,
     weights,
     store,

@@ -71,7 +71,7 @@ mm predict --text "Thank you, it works again"
     type=click.Path(path_type=Path),
     default=DEFAULT_MODEL,
     show_default=True,
-    help="Folder of the exported model.",
+    help="Folder of the exported model; registry/champion is the one in use.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def predict(model: Path, as_json: bool, **cells: str | None) -> None:

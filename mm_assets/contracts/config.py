@@ -264,9 +264,9 @@ class PromotionConfig(Section):
     """When a candidate may take the champion's place.
 
     On a few hundred rows two equally good models differ by a point or two. So a candidate is refused
-    when it is worse beyond chance, or by more than `worse_by` even where that may be chance: with
-    136 rows that refuses one equally good model in twelve, and lets one that is 6 points worse
-    through in fourteen. With thousands of rows chance plays no part.
+    when it is worse beyond chance, or by more than `worse_by` even where that may be chance: on 136
+    rows (models that differ in 8 % of their answers) that refuses one equally good model in twelve
+    and five of six that are 6 points worse. With thousands of rows chance plays no part.
     """
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05  # level of the paired tests

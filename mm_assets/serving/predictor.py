@@ -76,6 +76,7 @@ class Predictor:
     ) -> None:
         import onnxruntime as ort
 
+        folder = folder.resolve()  # registry/champion is a link that may be swapped while we read
         self.signature = read_signature(folder)
         self.modalities: dict[str, Modality[Any]] = {}
         self.inputs: dict[str, dict[str, Any]] = {}
