@@ -20,6 +20,7 @@ from mm_assets.modalities.audio import (
     trim_silence,
 )
 from mm_assets.modalities.base import load_modality
+from mm_assets.sources.sample.voice import draw_speaker, speak, write_voice
 
 
 def make(augment=None, **options):
@@ -359,3 +360,67 @@ def test_what_changes_values_is_in_the_key_and_what_limits_them_is_not():
 
 def test_a_kind_can_be_sent_to_another_process():
     assert pickle.dumps(make(trim_db=-40.0))
+
+
+def say(seed, folder):
+    """Give a spoken clip with its pauses, as it comes out of a compressed file."""
+    rng = np.random.default_rng(seed)
+    write_voice(folder / "x.ogg", speak(draw_speaker(rng), "negative", rng))
+    return make().decode("x.ogg", folder)
+
+
+def measure_snr_db(clean, noisy):
+    noise = noisy.samples.astype(np.float64) - clean.samples
+    return 10 * np.log10(clean.samples.var(dtype=np.float64) / np.mean(noise**2))
+
+
+@pytest.mark.parametrize(("level", "snr_db"), [(0.01, 39.5), (0.3, 25), (0.6, 10), (1.0, -10)])
+def test_noise_has_the_stated_ratio_and_covers_all_of_the_recording(level, snr_db, tmp_path):
+    for seed in range(4):
+        wave = say(seed, tmp_path)
+        noisy = make().corrupt(wave, level, np.random.default_rng(seed))
+        assert (noisy.rate_hz, len(noisy.samples)) == (wave.rate_hz, len(wave.samples))
+        assert measure_snr_db(wave, noisy) == pytest.approx(snr_db, abs=0.1)
+        noise = (noisy.samples - wave.samples).astype(np.float64)
+        parts = np.array([np.mean(part**2) for part in np.array_split(noise, 10)])
+        assert (np.abs(10 * np.log10(parts / np.mean(noise**2))) < 6).all()
+        alike = np.corrcoef(noisy.samples, wave.samples)[0, 1]
+        assert alike == pytest.approx((1 + 10 ** (-snr_db / 10)) ** -0.5, abs=0.05)
+
+
+def test_noise_is_white_or_pink_each_as_often(require_share):
+    wave, pink = Waveform(tone(amplitude=0.1, duration_s=0.3), 16_000), 0
+    for seed in range(200):
+        noise = make().corrupt(wave, 0.9, np.random.default_rng(seed)).samples - wave.samples
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        low = power[: len(power) // 8].sum() / power.sum()  # 1/8 of white's, 3/4 of pink's
+        assert abs(low - 0.125) < 0.05 or low > 0.5
+        pink += low > 0.5
+    require_share(pink, 200, 0.5)
+
+
+@pytest.mark.parametrize("level", [0.2, 1.0])
+def test_what_would_be_too_loud_is_turned_down_and_not_clipped(level):
+    quiet = tone(amplitude=0.01)
+    loud = Waveform(np.float32(99) * quiet, 16_000)
+    for seed in range(4):
+        low = make().corrupt(Waveform(quiet, 16_000), level, np.random.default_rng(seed))
+        high = make().corrupt(loud, level, np.random.default_rng(seed))
+        assert np.abs(high.samples).max() == 1
+        np.testing.assert_allclose(high.samples, low.samples / np.abs(low.samples).max(), atol=1e-6)
+
+
+def test_silence_stays_silent():
+    silence = Waveform(np.zeros(800, np.float32), 8000)
+    for seed in range(4):
+        assert not make().corrupt(silence, 1.0, np.random.default_rng(seed)).samples.any()
+
+
+def test_the_more_noise_the_less_of_the_recording_is_left(tmp_path):
+    wave = say(0, tmp_path)
+    alike = []
+    for level in np.linspace(0, 1, 11):
+        drawn = [make().corrupt(wave, float(level), np.random.default_rng(s)) for s in range(4)]
+        alike.append(np.mean([np.corrcoef(one.samples, wave.samples)[0, 1] for one in drawn]))
+    assert (np.diff(alike) < 0).all()
+    assert alike[-1] < 0.35

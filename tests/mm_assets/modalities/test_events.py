@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mm_assets.contracts.errors import BadSampleError
 from mm_assets.modalities.base import load_modality
+from mm_assets.modalities.events import History
 from mm_assets.modalities.tabular import hash_category
 
 
@@ -116,3 +117,42 @@ def test_the_placeholder_has_no_event():
     arrays = load().collate([load().placeholder({})], {"max_events": 8})
     assert arrays["types"].shape == (1, 2)
     assert not arrays["types"].any()
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_events_are_lost_and_moved_as_a_level_says(level, require_share):
+    count = 20_000
+    history = History(
+        np.arange(count) * 10.0,
+        tuple(str(place) for place in range(count)),
+        np.where(np.arange(count) % 2, 7.0, np.nan).astype(np.float32),
+    )
+    changed = load().corrupt(history, level, np.random.default_rng(2))
+    require_share(count - len(changed.types), count - 1, level)
+    places = np.array([int(kind) for kind in changed.types])
+    assert (np.diff(places) > 0).all(), "each at most once, and in order"
+    assert (np.diff(changed.times_s) >= 0).all()
+    np.testing.assert_array_equal(np.isnan(changed.values), places % 2 == 0)
+    factors = (changed.values / 7)[places % 2 == 1].astype(np.float64)
+    assert factors.std() == pytest.approx(level, rel=4 / (2 * len(factors)) ** 0.5)
+    gaps = np.diff(changed.times_s)[np.diff(places) == 1] / 10  # between two that were neighbours
+    assert 1 - level <= gaps.min() <= gaps.max() <= 1 + level
+    assert gaps.std() == pytest.approx(level / 3**0.5, rel=0.1)  # of a uniform one
+
+
+def test_at_most_noise_one_event_stays_and_nothing_stays_nothing(tmp_path):
+    history, rng = load().decode([[0, "a"], [1, "b"], [2, "c"]], tmp_path), np.random.default_rng(0)
+    left = {load().corrupt(history, 1.0, rng).types for _ in range(60)}
+    assert left == {("a",), ("b",), ("c",)}
+    assert load().corrupt(load().decode([], tmp_path), 1.0, rng).types == ()
+
+
+@pytest.mark.parametrize("far_s", [1e9, 1.7e308])
+def test_corrupted_times_and_values_stay_finite(far_s, tmp_path):
+    cell = [[-far_s, "a", 3.4e38], [0, "b", -3.4e38], [far_s, "c", 3.4e38]] * 20
+    history = load().decode(cell, tmp_path)
+    for seed in range(20):
+        changed = load().corrupt(history, 0.7, np.random.default_rng(seed))
+        assert np.isfinite(changed.times_s).all()
+        assert np.isfinite(changed.values).all()
+        assert (changed.times_s[1:] >= changed.times_s[:-1]).all()

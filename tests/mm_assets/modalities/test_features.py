@@ -136,3 +136,47 @@ def test_an_encoder_that_asks_for_steps_gets_them_padded_and_another_one_their_m
     np.testing.assert_array_equal(steps["vectors"], [[[1, 2], [3, 4]], [[7, 8], [0, 0]]])
     np.testing.assert_array_equal(steps["length"], [2, 1])
     np.testing.assert_array_equal(modality.collate(values, {})["vector"], [[3, 4], [7, 8]])
+
+
+@pytest.mark.parametrize(("level", "snr_db"), [(0.05, 37.5), (0.5, 15), (1.0, -10)])
+def test_noise_is_relative_to_each_number_and_some_are_lost(level, snr_db, require_share):
+    value = np.geomspace(1e-6, 1e6, 100_000).astype(np.float32)
+    value[::2] *= -1
+    noisy = make(len(value)).corrupt(value, level, np.random.default_rng(4))
+    lost = noisy == 0
+    require_share(lost.sum(), len(value), level / 2)
+    relative = (noisy[~lost] / value[~lost] - 1).astype(np.float64)
+    assert -10 * np.log10(np.mean(relative**2)) == pytest.approx(snr_db, abs=0.1)
+    assert abs(relative.mean()) < 4 * relative.std() / len(relative) ** 0.5
+    halves = [half.std() for half in np.array_split(relative, 2)]
+    assert halves[0] == pytest.approx(halves[1], rel=0.03)
+
+
+def test_noise_on_a_sequence_is_relative_to_what_a_number_is_over_time():
+    rng = np.random.default_rng(0)
+    value = (rng.standard_normal((50_000, 2)) * [1, 1000]).astype(np.float32)
+    noisy = load(**SEQUENCE).corrupt(value, 0.4, rng)
+    for column, changed in zip(value.T, noisy.T, strict=True):
+        noise = (changed - column)[changed != 0]
+        assert 20 * np.log10(column.std() / noise.std()) == pytest.approx(20, abs=0.1)
+        # As much where the number itself is near 0.
+        near = np.abs(column) < 0.1 * column.std()
+        assert (changed - column)[near & (changed != 0)].std() == pytest.approx(
+            noise.std(), rel=0.1
+        )
+
+
+def test_the_largest_numbers_stay_finite():
+    value = np.full(1000, np.finfo(np.float32).max)
+    for one in (value, -value):
+        assert np.isfinite(make(1000).corrupt(one, 1.0, np.random.default_rng(0))).all()
+
+
+def test_the_more_noise_the_less_of_a_vector_is_left():
+    value = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    alike = []
+    for level in np.linspace(0, 1, 11):
+        noisy = make(len(value)).corrupt(value, float(level), np.random.default_rng(1))
+        alike.append(np.corrcoef(noisy, value)[0, 1])
+    assert (np.diff(alike) < 0).all()
+    assert alike[-1] < 0.3

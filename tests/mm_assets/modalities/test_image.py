@@ -14,7 +14,7 @@ from PIL import Image
 
 from mm_assets.contracts.errors import BadSampleError, ConfigError
 from mm_assets.modalities.base import load_modality
-from mm_assets.modalities.image import GREY
+from mm_assets.modalities.image import GREY, SEVERITIES, corrupt_picture
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -456,3 +456,90 @@ def test_leaving_out_pixels_hardly_changes_what_an_encoder_sees(tmp_path, cat):
         squares.append(modality.collate([modality.decode("x", tmp_path)], {"size_px": 224}))
     whole, reduced = (square["pixels"].astype(float) for square in squares)
     assert np.abs(whole - reduced).mean() < 0.5
+
+
+# Hendrycks and Dietterich's published strengths, at severities 1 to 5.
+LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("level", "deviation"),
+    [(0.1, 0.04), *zip(LEVELS, (0.08, 0.12, 0.18, 0.26, 0.38), strict=True)],
+)
+def test_noise_has_the_published_deviation(level, deviation):
+    grey = Image.new("RGB", (224, 200), GREY)
+    noisy = np.asarray(corrupt_picture(grey, "noise", level, np.random.default_rng(0))) / 255
+    drawn = 127 / 255 + deviation * np.random.default_rng(1).standard_normal(10**6)
+    assert noisy.std() == pytest.approx(drawn.clip(0, 1).std(), rel=0.01)
+    assert noisy.mean() == pytest.approx(drawn.clip(0, 1).mean(), abs=0.005)
+    neighbours = np.corrcoef(noisy[:, :-1].ravel(), noisy[:, 1:].ravel())[0, 1]
+    channels = np.corrcoef(noisy.reshape(-1, 3).T)[0, 1]
+    assert max(abs(neighbours), abs(channels)) < 0.03
+
+
+@pytest.mark.parametrize("side", [448, 900, 1344])
+def test_noise_is_not_lost_when_an_encoder_shrinks_a_larger_picture(side):
+    left = []
+    for width in (224, side):
+        grey = Image.new("RGB", (width, width), GREY)
+        noisy = corrupt_picture(grey, "noise", 0.4, np.random.default_rng(0))
+        left.append(make().collate([noisy], {"size_px": 112})["pixels"].std())
+    assert left[1] == pytest.approx(left[0], rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("level", "deviation"), [(0.1, 0.5), *zip(LEVELS, (1, 2, 3, 4, 6), strict=True)]
+)
+@pytest.mark.parametrize("width", [112, 224, 448])
+def test_blur_is_as_wide_as_published_for_224_pixels(level, deviation, width, cat):
+    filters = pytest.importorskip("skimage.filters")
+    small = cat.resize((width, width * 2 // 3))
+    blurred = corrupt_picture(small, "blur", level, np.random.default_rng(0))
+    theirs = filters.gaussian(
+        np.asarray(small),
+        sigma=deviation * width / 224,
+        channel_axis=2,
+        preserve_range=True,
+        mode="nearest",
+    )
+    assert np.abs(np.asarray(blurred) - theirs).mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("level", "factor"), [(0.1, 0.7), *zip(LEVELS, (0.4, 0.3, 0.2, 0.1, 0.05), strict=True)]
+)
+def test_contrast_is_what_the_paper_makes_of_it(level, factor, cat):
+    pixels = np.asarray(cat, dtype=np.float64)
+    means = pixels.mean(axis=(0, 1))
+    ours = corrupt_picture(cat, "contrast", level, np.random.default_rng(0))
+    np.testing.assert_allclose(ours, means + factor * (pixels - means), atol=0.51)
+
+
+@pytest.mark.parametrize("corruption", SEVERITIES)
+def test_the_more_noise_the_less_is_left_of_a_picture(corruption, cat):
+    pixels, damage = np.asarray(cat, dtype=np.float64), []
+    for level in np.linspace(0, 1, 11):
+        changed = corrupt_picture(cat, corruption, float(level), np.random.default_rng(0))
+        assert (changed.mode, changed.size) == (cat.mode, cat.size)
+        damage.append(np.abs(np.asarray(changed) - pixels).mean())
+    assert damage[0] == 0
+    assert (np.diff(damage) > 0).all()
+
+
+def test_each_corruption_is_drawn_as_often(require_share):
+    checks = Image.fromarray(np.kron([[0, 1], [1, 0]], np.full((16, 16), 255)).astype(np.uint8))
+    found = {"noise": 0, "blur": 0, "contrast": 0}
+    for seed in range(300):
+        changed = make().corrupt(checks.convert("RGB"), 0.6, np.random.default_rng(seed))
+        shades = len(np.unique(np.asarray(changed)))
+        found["contrast" if shades == 2 else "blur" if shades < 60 else "noise"] += 1
+    for count in found.values():
+        require_share(count, 300, 1 / 3)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 1), (3, 700), (1000, 2)])
+@pytest.mark.parametrize("corruption", SEVERITIES)
+def test_pictures_of_any_size_can_be_corrupted(size, corruption):
+    picture = noise(*size)
+    changed = corrupt_picture(picture, corruption, 1.0, np.random.default_rng(0))
+    assert (changed.mode, changed.size) == ("RGB", size)

@@ -320,3 +320,49 @@ def test_limits_are_no_part_of_what_is_decoded_and_a_process_can_be_sent_it():
     assert make(max_s=9.0, max_gap_s=1.0, max_missing=0.5).preprocessing() == told
     assert make(band_hz=[1.0, None]).preprocessing() != told
     assert pickle.load(io.BytesIO(pickle.dumps(make()))).options == make().options  # noqa: S301
+
+
+def trace(repeats=40):
+    """Give two leads of a heart, long enough to measure noise to 0.1 dB, one with an offset."""
+    rng = np.random.default_rng(5)
+    leads = np.tile(record(draw_patient(rng, "a"), "normal", rng), repeats)
+    return Recording((leads + np.array([[0], [40]])).astype(np.float32), 250.0)
+
+
+@pytest.mark.parametrize(("level", "snr_db"), [(0.02, 39), (0.3, 25), (0.6, 10), (1.0, -10)])
+def test_noise_has_the_stated_ratio_and_one_stretch_is_lost(level, snr_db):
+    value = trace()
+    noisy = make(channels=2).corrupt(value, level, np.random.default_rng(6))
+    starts = []
+    for clean, row in zip(value.samples.astype(np.float64), noisy.samples, strict=True):
+        (lost,) = np.nonzero(row == 0)
+        assert len(lost) == round(level / 2 * len(row))
+        assert np.ptp(lost) == len(lost) - 1, "in one stretch"
+        starts.append(lost[0])
+        noise = np.delete(row - clean, lost)
+        assert 10 * np.log10(clean.var() / np.mean(noise**2)) == pytest.approx(snr_db, abs=0.1)
+    assert starts[0] != starts[1]
+    assert noisy.rate_hz == value.rate_hz
+
+
+def test_a_stretch_is_lost_anywhere_and_a_flat_channel_gets_no_noise():
+    value = Recording(np.stack([np.full(10, 2.0), np.arange(10.0) + 1]).astype(np.float32), 10.0)
+    starts = set()
+    for seed in range(200):
+        flat, _ = make(channels=2).corrupt(value, 0.8, np.random.default_rng(seed)).samples
+        assert sorted(flat) == [0] * 4 + [2] * 6
+        starts.add(int(np.argmin(flat)))
+    assert starts == set(range(7))
+
+
+def test_the_more_noise_the_less_of_the_signal_is_left():
+    value = trace(repeats=1)
+    alike = []
+    for level in np.linspace(0, 1, 11):
+        drawn = [
+            make(channels=2).corrupt(value, float(level), np.random.default_rng(seed)).samples[0]
+            for seed in range(8)
+        ]
+        alike.append(np.mean([np.corrcoef(one, value.samples[0])[0, 1] for one in drawn]))
+    assert (np.diff(alike) < 0).all()
+    assert alike[-1] < 0.3

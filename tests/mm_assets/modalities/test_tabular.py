@@ -211,3 +211,33 @@ def test_columns_of_any_type_become_cells(values):
     cells = join_columns(pd.DataFrame({"age": values}), {"age": "numeric"})
     assert cells.isna().tolist() == pd.isna(pd.Series(values)).tolist()
     assert all(json.loads(cell)["age"] is not None for cell in cells.dropna())
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_values_go_missing_with_the_level_and_numbers_change_relative_to_themselves(
+    level, require_share
+):
+    columns = {f"n{place}": "numeric" for place in range(5)} | {
+        "c": "categorical",
+        "d": "categorical",
+    }
+    row = {**{f"n{place}": 10.0**place for place in range(5)}, "c": "pro", "d": None}
+    modality, rng, rows = make(columns), np.random.default_rng(1), 4000
+    drawn = [modality.corrupt(row, level, rng) for _ in range(rows)]
+    assert all(one["d"] is None and one["c"] in {"pro", None} for one in drawn)
+    lost = [sum(value is None for value in one.values()) - 1 for one in drawn]
+    require_share(sum(lost), 5 * rows, level)  # of six values one is safe
+    assert max(lost) <= 5
+    for name in ("n0", "n4"):
+        factors = np.array([one[name] for one in drawn if one[name] is not None]) / row[name]
+        error = level / len(factors) ** 0.5
+        assert factors.mean() == pytest.approx(1, abs=4 * error)
+        assert factors.std() == pytest.approx(level, abs=4 * error)
+
+
+def test_at_most_noise_one_value_stays_and_any_of_them_may():
+    row, rng = {"plan": "pro", "age": 30.0}, np.random.default_rng(0)
+    left = [make().corrupt(row, 1.0, rng) for _ in range(200)]
+    kept = [next(name for name, value in one.items() if value is not None) for one in left]
+    assert all(list(one.values()).count(None) == 1 for one in left)
+    assert 60 < kept.count("age") < 140

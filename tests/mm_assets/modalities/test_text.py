@@ -15,9 +15,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from mm_assets.contracts.errors import BadSampleError, ConfigError, DataContractError
 from mm_assets.modalities.base import load_modality
 from mm_assets.modalities.text import (
+    CLUSTER,
     clean_text,
     hash_ngrams,
     hash_word,
+    mistype,
     number_words,
     split_units,
     split_words,
@@ -451,3 +453,107 @@ def test_a_modality_with_synonyms_travels_to_other_processes():
     plan = modality.plan(np.random.default_rng(0))
     modality.render("good", plan)
     assert pickle.loads(pickle.dumps(modality)).render("good", plan)  # noqa: S301 - our own bytes
+
+
+def draw_words(count, length=6, seed=0):
+    """Draw words of unlike letters, so that every typo shows."""
+    rng = np.random.default_rng(seed)
+    letters = np.tile(list("abcdefghijklmnopqrstuvwxyz"), (count, 1))
+    return ["".join(row) for row in rng.permuted(letters, axis=1)[:, :length]]
+
+
+def name_typo(word, typed):
+    """Say which single typo makes one of the other."""
+    if len(typed) == len(word):
+        unlike = [at for at, (a, b) in enumerate(zip(word, typed, strict=True)) if a != b]
+        if len(unlike) == 2 and unlike[1] == unlike[0] + 1 and sorted(word) == sorted(typed):
+            return "swap"
+        return ("none", "replace", "several")[min(len(unlike), 2)]
+    longer, shorter = sorted((word, typed), key=len, reverse=True)
+    if shorter in {longer[:at] + longer[at + 1 :] for at in range(len(longer))}:
+        return "add" if longer == typed else "leave out"
+    return "several"
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_each_typo_occurs_as_often_as_it_should(rate, require_share):
+    words = draw_words(20_000)
+    typed = mistype(" ".join(words), rate, np.random.default_rng(1)).split()
+    found = [name_typo(*pair) for pair in zip(words, typed, strict=True)]
+    once = rate * (1 - rate) ** 5 / 4  # one place alone is hit, by one of four
+    # The last letter has no next one: it is replaced where it would be swapped.
+    for typo, places in {"swap": 5, "replace": 7, "leave out": 6, "add": 6}.items():
+        require_share(found.count(typo), len(words), places * once)
+    require_share(found.count("none"), len(words), (1 - rate) ** 6)
+
+
+def test_a_swap_keeps_every_character():
+    words = draw_words(3000, length=9)
+    typed = mistype(" ".join(words), 0.03, np.random.default_rng(2)).split()
+    swapped = [
+        (a, b) for a, b in zip(words, typed, strict=True) if len(a) == len(b) and a[-1] == b[-1]
+    ]
+    moved = [(a, b) for a, b in swapped if sum(x != y for x, y in zip(a, b, strict=True)) == 2]
+    kept = [sorted(a) == sorted(b) for a, b in moved]
+    # The others are words in which two letters were replaced.
+    assert len(kept) > 100
+    assert np.mean(kept) > 0.9
+
+
+@pytest.mark.parametrize("level", [0.05, 0.3, 0.8])
+def test_words_go_with_the_chance_that_a_level_says(level, require_share):
+    words = draw_words(5000, length=8)
+    corrupted = make().corrupt(" ".join(words), level, np.random.default_rng(3)).split()
+    require_share(len(words) - len(corrupted), len(words) - 1, level)
+    whole = len(set(corrupted) & set(words))
+    require_share(whole, len(words), (1 - level) * (1 - level / 4) ** 8)
+
+
+def test_the_more_noise_the_fewer_words_stay_as_they_were():
+    words = draw_words(100)
+    left = []
+    for level in np.linspace(0, 1, 11):
+        drawn = [
+            make().corrupt(" ".join(words), float(level), np.random.default_rng(seed)).split()
+            for seed in range(5)
+        ]
+        left.append(np.mean([len(set(words) & set(text)) for text in drawn]))
+    assert left[0] == len(words)
+    assert (np.diff(left) <= 0).all()
+    assert left[-1] <= 1
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 1.0])
+def test_characters_are_never_cut_whatever_the_script(level):
+    text = clean_text(
+        "na\u00efve q\u0303uote e\u0331\u0301 नमस्ते कृपया किताब ภาษาไทยกำลังดี 한국어 말하다 再说一遍好吗 "
+        "שָׁלוֹם לְכֻלָּם مُحَمَّدٌ می\u200cخواهم 👩\u200d👩\u200d👧 👍🏽 🇩🇪🇫🇷"  # noqa: RUF001
+    )
+    known = set(CLUSTER.findall(text))
+    for seed in range(60):
+        corrupted = make().corrupt(text, level, np.random.default_rng(seed))
+        assert corrupted == clean_text(corrupted)
+        assert set(CLUSTER.findall(corrupted)) <= known
+
+
+@pytest.mark.parametrize("text", ["a", "我", "a \u200c", "नि", "x y z", "😀"])
+def test_something_to_see_always_stays(text):
+    texts = {make().corrupt(text, 1.0, np.random.default_rng(seed)) for seed in range(200)}
+    for corrupted in texts:
+        assert make().decode(corrupted, HERE) == corrupted
+    assert {one[0] for one in texts} <= set(text)
+    if text == "x y z":
+        assert {"x", "y", "z"} <= texts
+        assert all(" " not in one for one in texts)
+
+
+@given(text=st.text(), level=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
+def test_corrupted_text_is_clean_text(text, level, seed):
+    modality = make()
+    try:
+        value = modality.decode(text, HERE)
+    except BadSampleError:
+        return
+    once = modality.corrupt(value, level, np.random.default_rng(seed))
+    assert once == modality.corrupt(value, level, np.random.default_rng(seed))
+    assert once == clean_text(once) != ""

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 
 from mm_assets.contracts.errors import BadSampleError, ConfigError
@@ -355,3 +356,24 @@ def test_an_option_of_pictures_is_none_of_videos(build):
         *load_modality("image", {}, {}, where="x").plan(np.random.default_rng(0)),
     }
     assert issubclass(build().augment_model, Picture.augment_model)
+
+
+def test_all_frames_are_corrupted_in_the_same_way_and_noise_is_drawn_anew():
+    frames = np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
+    frames = frames.repeat(4, axis=0)
+    clip = Clip(frames, np.arange(4, dtype=np.float32), 4.0, 90)
+    modality = load_modality("video", {}, {}, where="x")
+    equal = 0
+    for seed in range(30):
+        noisy = modality.corrupt(clip, 0.8, np.random.default_rng(seed))
+        assert noisy.frames.shape == frames.shape
+        np.testing.assert_array_equal(noisy.times_s, clip.times_s)
+        # The first frame is what kind image makes of it.
+        picture = Picture(modality._picture.options, modality.augmentation)
+        alone = picture.corrupt(Image.fromarray(frames[0]), 0.8, np.random.default_rng(seed))
+        np.testing.assert_array_equal(noisy.frames[0], np.asarray(alone))
+        alike = [(noisy.frames[0] == other).all() for other in noisy.frames[1:]]
+        assert all(alike) or not any(alike)
+        equal += all(alike)
+        assert not (noisy.frames == frames).all(axis=(1, 2, 3)).any()
+    assert 10 < equal < 29  # blur and contrast leave nothing to chance
