@@ -24,8 +24,8 @@ from mm_assets.data.progress import show_progress
 from mm_assets.data.table import read_table
 from mm_assets.encoders.base import find_encoder
 from mm_assets.encoders.learned import LearnedEncoder
+from mm_assets.evaluation.answers import answer_rows
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
-from mm_assets.evaluation.subsets import answer_rows
 from mm_assets.targets.base import Target, find_target
 from mm_assets.training.examples import Examples, gather_examples
 from mm_assets.training.loop import train_model

@@ -30,8 +30,8 @@ from sklearn.preprocessing import StandardScaler
 from mm_assets.contracts.config import Config, read_config
 from mm_assets.data.progress import show_progress
 from mm_assets.data.vectors import Embeddings
+from mm_assets.evaluation.answers import answer_rows
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
-from mm_assets.evaluation.subsets import answer_rows
 from mm_assets.fusion.options import OPTIONS
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.targets.base import find_target
@@ -62,10 +62,11 @@ def main() -> None:
     groups, labels = rows["group"].to_numpy(), examples.labels["sentiment"].numpy()
 
     folds = list(GroupKFold(FOLDS).split(rows, labels, groups))
-    text, linear = examples.vectors["text"].numpy(), np.zeros((len(rows), 4), dtype=np.int64)
+    text, answers = examples.vectors["text"].numpy(), np.zeros((len(rows), len(target.classes)))
     for train, test in show_progress(folds, title="linear", unit="fold"):
-        answers = fit_linear(text[train], labels[train], groups[train]).predict_proba(text[test])
-        linear[test] = target.tally(labels[test], answers)
+        fitted = fit_linear(text[train], labels[train], groups[train])
+        answers[test] = fitted.predict_proba(text[test])
+    linear = target.tally(labels, answers)
     print(f"{len(rows)} utterances of {len(set(groups))} videos, {FOLDS} folds by video")
     _print_scores("linear, transcript", target, linear, groups)
 

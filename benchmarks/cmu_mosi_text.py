@@ -25,8 +25,8 @@ from mm_assets.contracts.config import Config, EncoderConfig, read_config
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import read_embeddings
+from mm_assets.evaluation.answers import answer_rows
 from mm_assets.evaluation.metrics import score_with_intervals
-from mm_assets.evaluation.subsets import answer_rows
 from mm_assets.sources.cmu_mosi import read_cmu_mosi
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import build_project

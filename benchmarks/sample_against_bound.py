@@ -18,7 +18,7 @@ from mm_assets.contracts.config import read_config
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.vectors import read_embeddings
-from mm_assets.evaluation.subsets import answer_rows
+from mm_assets.evaluation.answers import answer_rows
 from mm_assets.sources.sample import generate_sample
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import build_project

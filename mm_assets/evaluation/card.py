@@ -12,9 +12,19 @@ from mm_assets.contracts.config import Config
 from mm_assets.contracts.report import ExpectationResult, StageReport
 from mm_assets.validation.page import open_template
 
-SECTIONS = (
-    "results", "calibration", "slices", "errors", "plots", "data", "model", "onnx", "checks", "provenance",
-)  # fmt: skip
+# Titles in the order of the page; `model_card/ID.html.j2` is what a section shows.
+SECTIONS = {
+    "results": "Results",
+    "calibration": "Calibration",
+    "slices": "Slices",
+    "errors": "Errors",
+    "plots": "Plots",
+    "data": "Data",
+    "model": "Model",
+    "onnx": "ONNX",
+    "checks": "Checks",
+    "provenance": "Provenance",
+}
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,15 @@ def render_card(contents: CardContents) -> str:
     from markupsafe import Markup
 
     template = open_template(
-        Path(__file__).with_name("model_card.html.j2"),
+        Path(__file__).parent / "model_card" / "page.html.j2",
         percent=_percent,
+        points=_points,
         css_percent=_css_percent,
         html=Markup,  # of previews, whose data is escaped where they are made
     )
     page = template.render(
         c=contents,
+        sections=SECTIONS,
         lines={name: list_lines(found) for name, found in contents.evidence.items()},
         reasons=contents.reports["validate"].find_table("reason"),
         checks=_count_checks(contents.reports.values()),
@@ -120,6 +132,11 @@ def _count_checks(reports: Iterable[StageReport]) -> dict[str, int]:
 def _percent(share: float, digits: int = 1) -> str:
     shown = round(100 * share, digits) + 0.0  # no minus before a zero
     return f"{shown:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _points(difference: float) -> str:
+    """Write a difference of two shares in points of 100, with its sign."""
+    return f"{100 * difference:+.1f}"
 
 
 def _css_percent(share: float) -> str:

@@ -23,7 +23,7 @@ def read_evidence(folder: Path, config: Config) -> dict[str, Any]:
         config: Names the targets and modalities.
 
     Returns:
-        Evidence by target, as `mm_assets.stages.evaluate.judge_model` made it.
+        Evidence by target, as `mm_assets.stages.evaluate.measure_evidence` made it.
 
     Raises:
         StageError: The evaluate stage has not run, or ran with other targets or another release.

@@ -14,7 +14,7 @@ from mm_assets.data.atomic import write_json
 def write_plot_data(
     folder: Path,
     evidence: Mapping[str, Mapping[str, Any]],
-    confusable: Mapping[str, pd.DataFrame],
+    predictions: pd.DataFrame,
 ) -> None:
     """Write a folder for each entry of `plots` in dvc.yaml, with one list of records per target.
 
@@ -23,7 +23,7 @@ def write_plot_data(
     Args:
         folder: Is made.
         evidence: By target, as `evidence.json` holds it.
-        confusable: By target that has a confusion matrix: `true` and `predicted` of each row.
+        predictions: `target`, `true` and `predicted` of each labelled row.
     """
     tables: dict[str, dict[str, list[dict[Any, Any]]]] = {
         "reliability": {
@@ -45,7 +45,7 @@ def write_plot_data(
                 for one in found["recalls"]
             ]
             for name, found in evidence.items()
-            if found["recalls"]
+            if "recalls" in found
         },
         "subsets": {
             name: [
@@ -54,7 +54,13 @@ def write_plot_data(
             ]
             for name, found in evidence.items()
         },
-        "confusion": {name: answers.to_dict("records") for name, answers in confusable.items()},
+        "confusion": {
+            name: predictions.loc[predictions["target"] == name, ["true", "predicted"]].to_dict(
+                "records"
+            )
+            for name, found in evidence.items()
+            if "confusion" in found
+        },
     }
     for kind, files in tables.items():
         for name, records in (files or {"none": []}).items():

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from matplotlib.figure import Figure
 
+from mm_assets.evaluation.answers import Answers, answer_rows
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture
 from mm_assets.evaluation.metrics import resample_groups, sum_by_group, take_interval
+from mm_assets.training.curves import save_svg
 
 # As Naeini et al. 2015. More would split some hundred test rows too finely: every bin adds noise.
 BINS = 10
@@ -119,3 +126,98 @@ def _expect_gap(
     spread = confidence * (1 - confidence)
     variances = np.bincount(_find_bins(confidence, edges), weights=spread, minlength=BINS)
     return float(np.sqrt(2 / np.pi * variances).sum() / len(confidence))
+
+
+def plot_reliability(name: str, evidence: Mapping[str, Any], path: Path) -> None:
+    """Draw how often claims are right by how sure they are, and how many claims there are.
+
+    Args:
+        name: Of the target.
+        evidence: With `reliability`: `calibrated` and `uncalibrated`, each of
+            `measure_reliability`.
+        path: The SVG file.
+    """
+    reliability = evidence["reliability"]
+    figure = Figure(figsize=(5.4, 6), layout="constrained")
+    axes, counts = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    axes.plot((0, 1), (0, 1), color="0.6", linestyle=":", label="as often right as sure")
+    for when, color in (("uncalibrated", "#b6c0ca"), ("calibrated", "#4c78a8")):
+        bins = reliability[when]["bins"]
+        most = max(one["claims"] for one in bins)
+        sure, right = ([one[key] for one in bins] for key in ("confidence", "accuracy"))
+        axes.plot(sure, right, color=color, linewidth=1)
+        axes.scatter(
+            sure,
+            right,
+            s=[12 + 160 * one["claims"] / most for one in bins],  # few claims, a small dot
+            color=color,
+            label=f"{when}: ECE {100 * reliability[when]['ece']:.1f} %",
+            zorder=2 + (when == "calibrated"),
+        )
+    bins = reliability["calibrated"]["bins"]
+    middles = [(one["low"] + one["high"]) / 2 for one in bins]
+    counts.bar(middles, [one["claims"] for one in bins], width=0.09, color="#4c78a8")
+    for middle, one in zip(middles, bins, strict=True):
+        counts.annotate(
+            str(one["claims"]), (middle, one["claims"]), ha="center", va="bottom", fontsize=8
+        )
+    counts.margins(y=0.35)
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1.05), ylabel="share that is right")
+    axes.set_title(f"{name}: how far its confidence can be believed")
+    figure.legend(loc="outside lower center", markerscale=0.6)
+    counts.set(xlabel="confidence on test rows", ylabel="number")
+    save_svg(figure, path)
+
+
+def _measure(material: Material) -> ByTarget:
+    untempered = copy.deepcopy(material.model)
+    untempered.temperature.fill_(1)
+    before = answer_rows(untempered, material.test.examples)
+    given = {"calibrated": material.as_given, "uncalibrated": before}
+    measured: ByTarget = {}
+    for name in material.targets:
+        found = {when: _measure_claims(material, name, one[name]) for when, one in given.items()}
+        if found["calibrated"] is not None:
+            measured[name] = {"reliability": found}
+    return measured
+
+
+def _measure_claims(material: Material, name: str, answers: Answers) -> dict[str, Any] | None:
+    """Measure one target's claims; null for a kind that makes none."""
+    labels = material.test.labels(name)[answers.rows]
+    claims = material.targets[name].confidences(labels, answers.probabilities)
+    if claims is None:
+        return None
+    confidence, correct = claims
+    groups = material.groups_of(answers)
+    owners = groups.repeat(len(confidence) // len(groups))  # several claims a row, or one
+    config = material.config
+    return measure_reliability(
+        confidence,
+        correct,
+        owners,
+        resamples=config.bootstrap,
+        level=config.confidence,
+        seed=material.seed,
+    )
+
+
+def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "reliability" not in found:
+        return {}
+    reliability = found["reliability"]
+    return {
+        "ece": reliability["calibrated"]["ece"],
+        "ece_uncalibrated": reliability["uncalibrated"]["ece"],
+    }
+
+
+EVIDENCE = Evidence(
+    _measure,
+    _follow,
+    pictures={
+        "reliability": Picture(
+            "reliability", "how far its confidence can be believed", plot_reliability
+        )
+    },
+)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
+from matplotlib.figure import Figure
 
-from mm_assets.data.table import as_text
+from mm_assets.contracts.report import Table
+from mm_assets.contracts.subsets import name_subset
+from mm_assets.data.table import ID, as_text
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, Rows, make_table
 from mm_assets.evaluation.metrics import (
     resample_groups,
     split_resamples,
@@ -18,7 +23,9 @@ from mm_assets.evaluation.metrics import (
     take_interval,
 )
 from mm_assets.targets.base import Target
+from mm_assets.training.curves import save_svg
 
+PRESENT = "modalities present"  # what every evaluation is sliced by
 MIN_ROWS = 10  # a slice of fewer rows is counted but not judged
 MOST_VALUES = 12  # a column's slices; rarer values are one slice together
 NO_VALUE, RARE = "no value", "rarer values"
@@ -55,7 +62,7 @@ def cut_slices(
     ).cat.remove_unused_categories()
 
 
-def judge_slices(
+def measure_slices(
     target: Target,
     tallies: Shaped[np.ndarray, "row tally"],
     groups: Shaped[np.ndarray, " row"],
@@ -135,6 +142,75 @@ def find_worst(slices: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str,
     """Choose the slice of lowest `metric` among those that were compared with a rest."""
     compared = [one for one in slices if one["difference"] is not None]
     return min(compared, key=lambda one: one[metric], default=None)
+
+
+def slice_rows(rows: Rows, training: pd.Series, columns: pd.DataFrame) -> dict[str, pd.Series]:
+    """Cut rows by which modalities they have, and by each column of the raw table.
+
+    Args:
+        rows: What is cut.
+        training: Ids of the training rows, copies among them.
+        columns: Columns of the raw table, by id.
+
+    Returns:
+        By what they are cut by, of `cut_slices`.
+    """
+    names = list(rows.examples.vectors)
+    present = pd.Series(
+        [
+            name_subset([name for name, there in zip(names, row, strict=True) if there])
+            for row in rows.examples.presence.tolist()
+        ]
+    )
+    return {PRESENT: cut_slices(present, present)} | {
+        str(column): cut_slices(
+            columns[column].reindex(rows.table[ID]).reset_index(drop=True),
+            columns[column].reindex(training.unique()),
+        )
+        for column in columns
+    }
+
+
+def plot_slices(name: str, evidence: Mapping[str, Any], path: Path) -> None:
+    """Draw the headline metric of every slice that was judged, beside that of all rows.
+
+    Args:
+        name: Of the target.
+        evidence: With `headline`, `slices`, `worst_slice` and `as_given`.
+        path: The SVG file.
+    """
+    metric = evidence["headline"]
+    shown = [one for one in evidence["slices"] if one[metric] is not None]
+    worst = evidence["worst_slice"]
+    places = np.arange(len(shown))
+    figure = Figure(figsize=(7, 1.6 + 0.3 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(evidence["as_given"][metric], color="0.5", linestyle=":", label="all test rows")
+    varied = [place for place, one in enumerate(shown) if one[f"{metric}_low"] is not None]
+    axes.hlines(
+        varied,
+        [shown[place][f"{metric}_low"] for place in varied],
+        [shown[place][f"{metric}_high"] for place in varied],
+        color="black",
+        linewidth=1,
+        label="interval",
+    )
+    colors = ["#e45756" if one == worst else "#4c78a8" for one in shown]
+    axes.scatter([one[metric] for one in shown], places, color=colors, zorder=3)
+    if worst is not None:
+        axes.scatter([], [], color="#e45756", label="worst slice")
+    axes.set_yticks(
+        places,
+        [f"{one['column']}: {one['value']} ({one['rows']})" for one in shown],
+        parse_math=False,
+    )
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set(
+        xlabel=f"{metric.replace('_', ' ')} on test rows (their number)",
+        title=f"{name}: where it is worse",
+    )
+    figure.legend(loc="outside lower center", ncols=3)
+    save_svg(figure, path)
 
 
 def _judge(
@@ -245,3 +321,44 @@ def _cut_values(texts: pd.Series) -> tuple[pd.Series, list[str]]:
     frequent = counts[counts >= MIN_ROWS].index[:MOST_VALUES].tolist()
     named = texts.where(texts.isin(frequent) | texts.isna(), RARE)
     return named, [*(value for value in frequent if value != RARE), RARE]
+
+
+def _measure(material: Material) -> ByTarget:
+    cut = slice_rows(material.test, material.training[ID], material.columns)
+    measured: ByTarget = {}
+    for name, target in material.targets.items():
+        answers = material.as_given[name]
+        columns = {column: slices.iloc[answers.rows] for column, slices in cut.items()}
+        groups = material.groups_of(answers)
+        slices = measure_slices(target, answers.tallies, groups, columns, **material.resampling)
+        measured[name] = {"slices": slices}
+    looks = [one for found in measured.values() for one in found["slices"]]
+    alarm = 1 - material.config.confidence
+    for one, p in zip(looks, adjust_holm([one["p_value"] for one in looks]), strict=True):
+        one["p_adjusted"], one["is_worse"] = p, p is not None and p < alarm
+    for name, found in measured.items():
+        found["worst_slice"] = find_worst(found["slices"], material.targets[name].headline)
+    return measured
+
+
+def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
+    metric, worst = found["headline"], found["worst_slice"]
+    return {} if worst is None else {f"worst_slice_{metric}": worst[metric]}
+
+
+def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
+    metric = found["headline"]
+    columns = (
+        "column", "value", "rows", "groups", metric, f"{metric}_low", f"{metric}_high",
+        "difference", "difference_low", "difference_high", "p_adjusted",
+    )  # fmt: skip
+    title = f"{name}: {metric} of every slice, and its difference to the other rows"
+    return [make_table(title, columns, found["slices"])]
+
+
+EVIDENCE = Evidence(
+    _measure,
+    _follow,
+    _tabulate,
+    {"slices": Picture("slices", "{metric} of every slice", plot_slices)},
+)

@@ -9,10 +9,11 @@ CLASSES = {
     "headline": "accuracy",
     "subsets": {"text": {"accuracy": 0.5}},
     "as_given": {"accuracy": 0.25},
+    "confusion": {"classes": ["glad", "sad"], "counts": [[0, 1], [0, 1]]},
     "recalls": [{"class": "glad", "recall": 0.125, "recall_low": 0, "recall_high": 1}],
     "reliability": {"calibrated": {"bins": [BIN]}, "uncalibrated": {"bins": []}},
 }
-NUMBER = {"headline": "r2", "subsets": {}, "as_given": {"r2": -0.5, "rmse": 3}, "recalls": []}
+NUMBER = {"headline": "r2", "subsets": {}, "as_given": {"r2": -0.5, "rmse": 3}}
 
 
 def read(folder):
@@ -23,8 +24,14 @@ def read(folder):
 
 
 def test_every_kind_has_a_folder_with_a_file_for_each_target_that_has_it(tmp_path):
-    answers = pd.DataFrame({"true": ["glad", "sad"], "predicted": ["sad", "sad"]})
-    write_plot_data(tmp_path, {"mood": CLASSES, "age": NUMBER}, {"mood": answers})
+    answers = pd.DataFrame(
+        {
+            "target": ["mood", "mood", "age"],
+            "true": ["glad", "sad", "7"],
+            "predicted": ["sad", "sad", "8"],
+        }
+    )
+    write_plot_data(tmp_path, {"mood": CLASSES, "age": NUMBER}, answers)
     assert read(tmp_path) == {
         "reliability/mood.json": [
             {"confidence": 0.85, "right": 0.75, "stated": 0.85, "claims": 4},
@@ -43,7 +50,7 @@ def test_every_kind_has_a_folder_with_a_file_for_each_target_that_has_it(tmp_pat
 
 
 def test_a_kind_that_no_target_has_is_empty_but_there(tmp_path):
-    write_plot_data(tmp_path, {"age": NUMBER}, {})
+    write_plot_data(tmp_path, {"age": NUMBER}, pd.DataFrame())
     found = read(tmp_path)
     assert {path: found[path] for path in found if "none" in path} == {
         "reliability/none.json": [],

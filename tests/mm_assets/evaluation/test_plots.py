@@ -1,6 +1,9 @@
 import pytest
 
-from mm_assets.evaluation.plots import plot_recalls, plot_reliability, plot_slices
+from mm_assets.evaluation.confusion import plot_confusion
+from mm_assets.evaluation.recalls import plot_recalls
+from mm_assets.evaluation.reliability import plot_reliability
+from mm_assets.evaluation.slices import plot_slices
 
 NASTY = "a $ <b> & $^2$"
 
@@ -25,10 +28,12 @@ SLICES = [
 
 
 def plot_all(folder):
-    plot_reliability("mood", RELIABILITY, folder / "reliability.svg")
-    plot_recalls("mood", RECALLS, folder / "recalls.svg")
-    evidence = {"slices": SLICES, "as_given": {"r2": 0.3}, "worst_slice": SLICES[0]}
-    plot_slices("mood", evidence, "r2", folder / "slices.svg")
+    plot_reliability("mood", {"reliability": RELIABILITY}, folder / "reliability.svg")
+    plot_recalls("mood", {"recalls": RECALLS}, folder / "recalls.svg")
+    confusion = {"classes": [NASTY, "sad"], "counts": [[17, 0], [3, 5]]}
+    plot_confusion("mood", {"confusion": confusion}, folder / "confusion.svg")
+    slices = {"headline": "r2", "slices": SLICES, "worst_slice": SLICES[0]}
+    plot_slices("mood", slices | {"as_given": {"r2": 0.3}}, folder / "slices.svg")
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
@@ -46,6 +51,7 @@ def test_the_reliability_diagram_says_both_errors_and_how_many_claims_there_are(
 
 def test_names_are_shown_as_they_are(pictures):
     assert "a $ &lt;b&gt; &amp; $^2$" in pictures["recalls.svg"]
+    assert "a $ &lt;b&gt; &amp; $^2$" in pictures["confusion.svg"]
     assert "town: a $ &lt;b&gt; &amp; $^2$ (20)" in pictures["slices.svg"]
 
 

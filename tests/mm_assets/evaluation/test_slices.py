@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mm_assets.evaluation.slices import adjust_holm, cut_slices, find_worst, judge_slices
+from mm_assets.evaluation.slices import adjust_holm, cut_slices, find_worst, measure_slices
 from mm_assets.targets.multiclass import Multiclass
 
 COIN = Multiclass(("heads", "tails"))
@@ -18,7 +18,7 @@ def judge(right, inside, groups=None, **draws):
     )
     groups = np.arange(len(right)) if groups is None else groups
     names = pd.Series(pd.Categorical(np.where(inside, "in", "out"), categories=["in", "out"]))
-    return judge_slices(COIN, tallies, groups, {"side": names}, **{**DRAWS, **draws})
+    return measure_slices(COIN, tallies, groups, {"side": names}, **{**DRAWS, **draws})
 
 
 def cut(test, training=None):

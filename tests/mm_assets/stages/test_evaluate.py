@@ -279,8 +279,10 @@ def test_the_metrics_file_holds_what_is_followed_from_run_to_run_and_no_more(emb
     project, report, evidence = run(embedded)
     metrics = json.loads((project.workspace.evaluation / "metrics.json").read_text())["side"]
     assert metrics.keys() == {
-        "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "majority_accuracy",
+        "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1",
+        "weighted_f1", "brier", "log_loss", "majority_accuracy",
         "best_single_accuracy", "fusion_gain", "ece", "ece_uncalibrated", "worst_slice_accuracy",
+        "worst_subset_accuracy", "balanced_accuracy", "weighted_f1", "brier", "log_loss",
         "recall", "subsets",
     }  # fmt: skip
     side = evidence["side"]

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import recall_score
 
-from mm_assets.evaluation.recall import score_recalls
+from mm_assets.evaluation.recalls import measure_recalls
 from mm_assets.targets.multiclass import Multiclass
 
 CLASSES = ("ash", "oak", "yew")
@@ -13,7 +13,7 @@ DRAWS = {"resamples": 4000, "confidence": 0.95, "seed": 0}
 def score(true, predicted, groups=None):
     target = Multiclass(CLASSES)
     tallies = target.tally(np.asarray(true), np.eye(3, dtype=np.float32)[predicted])
-    return score_recalls(
+    return measure_recalls(
         target, tallies, np.arange(len(true)) if groups is None else groups, **DRAWS
     )
 

@@ -1,0 +1,179 @@
+"""What a piece of evidence looks at, and what it gives.
+
+A file of this folder measures one thing, draws it, and ends with `EVIDENCE`; the evaluate stage
+lists which ones there are. `measure_NAME` takes arrays, so that it is checked on plain numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped
+
+from mm_assets.contracts.config import EvaluationConfig
+from mm_assets.contracts.report import Table
+from mm_assets.contracts.subsets import list_subsets, name_subset
+from mm_assets.data.table import GROUP, ID
+from mm_assets.evaluation.answers import Answers, answer_rows
+from mm_assets.targets.base import Target
+from mm_assets.training.examples import Examples
+from mm_assets.training.model import FusionModel
+
+ByTarget = dict[str, dict[str, Any]]  # JSON values by name, of each target
+
+
+class Resampling(TypedDict):
+    """How intervals are drawn: the last arguments of whatever gives one."""
+
+    resamples: int
+    confidence: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one split.
+
+    Attributes:
+        table: Of `read_augmented`, without copies, index from 0.
+        examples: The same rows' vectors and labels.
+    """
+
+    table: pd.DataFrame
+    examples: Examples
+
+    @cached_property
+    def groups(self) -> Shaped[np.ndarray, " row"]:
+        """Whom each row belongs to: its group or, where it has none, itself."""
+        owners: np.ndarray = self.table[GROUP].fillna(self.table[ID]).to_numpy()
+        return owners
+
+    def labels(self, target: str) -> Shaped[np.ndarray, " row *label"]:
+        """Give a target's encoded labels."""
+        return self.examples.labels[target].numpy()
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every piece of evidence may look at.
+
+    Attributes:
+        model: Calibrated.
+        test: The rows that nothing has been fitted to.
+        validation: The rows that thresholds are fitted to.
+        training: Table of the training rows, copies among them.
+        columns: Columns of the raw table, by id, that the rows are sliced by.
+        bounds: The best accuracy that any model can reach, by target and subset, where known.
+        config: The `evaluation` section of `params.yaml`.
+        seed: Of every draw.
+    """
+
+    model: FusionModel
+    test: Rows
+    validation: Rows
+    training: pd.DataFrame
+    columns: pd.DataFrame
+    bounds: Mapping[str, Mapping[str, float]]
+    config: EvaluationConfig
+    seed: int
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """What is predicted."""
+        return self.model.targets
+
+    @property
+    def resampling(self) -> Resampling:
+        """How intervals are drawn."""
+        return {
+            "resamples": self.config.bootstrap,
+            "confidence": self.config.confidence,
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def as_given(self) -> Mapping[str, Answers]:
+        """Answers to every test row with what it has, by target."""
+        return answer_rows(self.model, self.test.examples)
+
+    @cached_property
+    def subsets(self) -> Mapping[str, Mapping[str, Answers]]:
+        """Answers from every reported subset to the test rows that have it, by subset and target.
+
+        Small subsets come first, all modalities last.
+        """
+        return {
+            name_subset(subset): answer_rows(self.model, self.test.examples, subset)
+            for subset in list_subsets(self.model.modalities)
+        }
+
+    def training_labels(self, target: str) -> Shaped[np.ndarray, " training *label"]:
+        """Encode a target's labels of the training rows, copies among them."""
+        return self.targets[target].encode(self.training[target], where=target)
+
+    def groups_of(self, answers: Answers) -> Shaped[np.ndarray, " row"]:
+        """Whom each answered test row belongs to."""
+        return self.test.groups[answers.rows]
+
+
+def follow_nothing(_: Mapping[str, Any]) -> dict[str, Any]:
+    """Give no number that is worth following."""
+    return {}
+
+
+def tabulate_nothing(_: str, __: Mapping[str, Any]) -> Iterable[Table]:
+    """Give no table."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of one target's evidence.
+
+    Attributes:
+        needs: The key of the evidence without which there is nothing to draw.
+        title: `{metric}` stands for the target's headline metric.
+        draw: Given the target's name, its whole evidence and the SVG file.
+    """
+
+    needs: str
+    title: str
+    draw: Callable[[str, Mapping[str, Any], Path], None]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One piece of evidence: what its file has to say.
+
+    Attributes:
+        measure: Gives JSON values by target, under keys of its own; a key is left out where there
+            is nothing to measure.
+        follow: Chooses, out of a target's whole evidence, numbers for `metrics.json`.
+        tabulate: Makes tables for the report from a target's name and whole evidence.
+        pictures: By the end of the file's name.
+    """
+
+    measure: Callable[[Material], ByTarget]
+    follow: Callable[[Mapping[str, Any]], dict[str, Any]] = follow_nothing
+    tabulate: Callable[[str, Mapping[str, Any]], Iterable[Table]] = tabulate_nothing
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+
+def make_table(title: str, columns: Iterable[str], lines: Iterable[Mapping[str, Any]]) -> Table:
+    """Show some keys of each line, numbers with four decimals; a key may be absent."""
+    chosen = tuple(columns)
+    return Table(
+        title=title,
+        columns=chosen,
+        rows=tuple(tuple(_shorten(line.get(key)) for key in chosen) for line in lines),
+    )
+
+
+def _shorten(cell: Any) -> Any:  # noqa: ANN401 - a cell of any type
+    return round(cell, 4) if isinstance(cell, float) else cell
