@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.evaluation import metrics
@@ -28,6 +28,7 @@ def test_values_are_those_of_sklearn():
     assert scores["rows"] == scores["groups"] == 50
     assert scores["accuracy"] == pytest.approx(accuracy_score(true, predicted))
     assert scores["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted))
 
 
 def test_the_interval_of_single_rows_is_the_binomial_one():
@@ -105,9 +106,10 @@ def test_a_difference_within_one_group_is_no_evidence():
 
 
 def test_totals_of_groups_are_sums_of_their_rows():
-    rows = right_answers(np.array([1, 0, 1]))
+    rows = np.array([[1, 0], [0, 1], [1, 0]])
     totals = sum_by_group(rows, np.array(["b", "a", "b"]))
-    assert totals.tolist() == [[2, 0, 0, 0], [0, 1, 0, 0]]
+    assert totals.tolist() == [[2, 0], [0, 1]]
+    assert sum_by_group(rows / 2, np.array(["b", "a", "b"])).tolist() == [[1.0, 0.0], [0.0, 0.5]]
 
 
 def test_no_rows_are_refused():

@@ -1,12 +1,14 @@
 """What holds for every kind of target."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from mm_assets.contracts.config import TargetConfig
-from mm_assets.contracts.errors import ConfigError
+from mm_assets.contracts.errors import ConfigError, TrainingError
 from mm_assets.targets.base import find_target, list_kinds, load_target
 
 # Raw cells of each kind, with a null among them; every class occurs.
@@ -18,6 +20,15 @@ RAW = {
 }
 
 
+# A loss of each kind that is as far from the plain one as it can be.
+LOSS = {
+    "binary": {"positive_weight": "balanced", "focal": 0.5, "label_smoothing": 0.1},
+    "multiclass": {"class_weights": "balanced", "focal": 0.5, "label_smoothing": 0.1},
+    "multilabel": {"positive_weight": "balanced", "focal": 0.5, "label_smoothing": 0.1},
+    "regression": {"huber": 0.5},
+}
+
+
 def read(kind, raw=None):
     config = TargetConfig(kind=kind, column="x")
     labels, illegal = find_target(kind).read_labels(pd.Series(raw or RAW[kind]), config)
@@ -26,9 +37,10 @@ def read(kind, raw=None):
     return labels
 
 
-def fit(kind):
+def fit(kind, loss=None):
     labels = read(kind)
-    target = find_target(kind).fit(labels, TargetConfig(kind=kind, column="x"), where="x")
+    config = TargetConfig(kind=kind, column="x", loss=loss or {})
+    target = load_target(config, where="targets.x").fit(labels, config, where="x")
     return target, target.encode(labels, where="x")
 
 
@@ -79,12 +91,70 @@ class TestEveryKind:
         assert loss == 0
         assert logits.grad.abs().max() == 0
 
-    def test_a_null_leaves_the_gradients_of_the_other_rows_finite(self, kind):
+    def test_nulls_alone_teach_nothing_by_any_loss(self, kind):
+        target, encoded = fit(kind, LOSS[kind])
+        logits = draw_logits(target, 2).requires_grad_()
+        loss = target.training_loss(logits, torch.tensor(encoded[[2, 2]]))
+        loss.backward()
+        assert loss == 0
+        assert logits.grad.abs().max() == 0
+
+    @pytest.mark.parametrize("scale", [1, 100])  # answers without doubt, right and wrong
+    def test_a_null_leaves_the_gradients_of_the_other_rows_finite(self, kind, scale):
+        for target, encoded in (fit(kind), fit(kind, LOSS[kind])):
+            logits = (scale * draw_logits(target, 6)).requires_grad_()
+            target.training_loss(logits, torch.tensor(encoded)).backward()
+            assert logits.grad.isfinite().all()
+            assert logits.grad[2].abs().max() == 0
+
+    def test_by_default_the_training_loss_is_the_loss(self, kind):
         target, encoded = fit(kind)
-        logits = draw_logits(target, 6).requires_grad_()
-        target.loss(logits, torch.tensor(encoded)).backward()
-        assert logits.grad.isfinite().all()
-        assert logits.grad[2].abs().max() == 0
+        logits, labels = draw_logits(target, 6), torch.tensor(encoded)
+        assert target.training_loss(logits, labels) == target.loss(logits, labels)
+
+    def test_another_training_loss_leaves_the_proper_one_alone(self, kind):
+        (plain, encoded), (other, _) = fit(kind), fit(kind, LOSS[kind])
+        logits, labels = draw_logits(plain, 6), torch.tensor(encoded)
+        assert other.loss(logits, labels) == plain.loss(logits, labels)
+        assert other.training_loss(logits, labels) != plain.training_loss(logits, labels)
+
+    def test_training_losses_of_parts_add_up(self, kind):
+        target, encoded = fit(kind, LOSS[kind])
+        logits, labels = draw_logits(target, 6), torch.tensor(encoded)
+        parts = [
+            target.training_loss_sum(logits[part], labels[part])
+            for part in (slice(0, 2), slice(2, 3), slice(3, 6))
+        ]
+        loss, weight = (torch.stack(column).sum() for column in zip(*parts, strict=True))
+        torch.testing.assert_close(loss / weight, target.training_loss(logits, labels))
+        assert parts[1] == (0, 0)  # the null
+
+    def test_the_state_as_json_keeps_the_training_loss(self, kind):
+        target, encoded = fit(kind, LOSS[kind])
+        again = find_target(kind).from_state(json.loads(json.dumps(target.state())))
+        assert again.state() == target.state()
+        logits, labels = draw_logits(target, 6), torch.tensor(encoded)
+        assert again.training_loss(logits, labels) == target.training_loss(logits, labels)
+
+    def test_a_plain_loss_leaves_no_trace_in_the_state(self, kind):
+        # So that older states are read, and encoders that learned before are found in the store.
+        assert "loss" not in fit(kind)[0].state()
+
+    def test_pseudo_labels_are_the_sure_answers(self, kind):
+        target, _ = fit(kind)
+        probabilities = target.probabilities(draw_logits(target, 200)).numpy()
+        if not target.pseudo_labelled:
+            with pytest.raises(TrainingError, match=r"need a target that says how sure .* regre"):
+                target.pseudo_labels(probabilities, 0.8)
+            return
+        labels = target.pseudo_labels(probabilities, 0.8)
+        known = target.is_known(labels)
+        assert 0 < known.sum() < 200
+        assert target.surprise(labels[known], probabilities[known]).max() == 0
+        everything = target.pseudo_labels(probabilities, 0.0)
+        sure, right = target.confidences(everything, probabilities)
+        assert right.all()
+        assert (known == (sure.reshape(200, -1) >= 0.8).all(axis=1)).all()
 
     def test_no_constant_has_less_loss_than_the_one_given(self, kind):
         target, encoded = fit(kind)
@@ -153,6 +223,46 @@ class TestEveryKind:
         config = TargetConfig(kind=kind, column="x", options={"colour": 1})
         with pytest.raises(ConfigError, match=r"`targets\.x\.options\.colour` is not a known key"):
             load_target(config, where="targets.x")
+
+    def test_an_unknown_loss_is_refused_with_its_place(self, kind):
+        config = TargetConfig(kind=kind, column="x", loss={"colour": 1})
+        with pytest.raises(ConfigError, match=r"`targets\.x\.loss\.colour` is not a known key"):
+            load_target(config, where="targets.x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "message"),
+    [
+        ("multiclass", {"class_weights": "even"}, r"class_weights`: must be balanced, a mapping "),
+        ("multiclass", {"class_weights": {"a": 0}}, r"class_weights`: must be balanced, a mapping"),
+        (
+            "binary",
+            {"positive_weight": -1.0},
+            r"positive_weight`: must be balanced, a weight above",
+        ),
+        ("multilabel", {"positive_weight": {"a": "b"}}, r"balanced, a weight above 0, a mapping f"),
+        ("multiclass", {"focal": -1}, r"loss\.focal`: input should be greater than or equal to 0"),
+        ("binary", {"label_smoothing": 1}, r"loss\.label_smoothing`: input should be less than 1"),
+        ("regression", {"huber": 0}, r"loss\.huber`: input should be greater than 0, got 0"),
+        ("regression", {"focal": 1.0}, r"loss\.focal` is not a known key .*known here: huber"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused_in_one_line(kind, loss, message):
+    config = TargetConfig(kind=kind, column="x", loss=loss)
+    with pytest.raises(ConfigError, match=r"has 1 problem:\n  `targets\.x\..*" + message):
+        load_target(config, where="targets.x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("multiclass", "class_weights"), ("multilabel", "positive_weight")]
+)
+@pytest.mark.parametrize("classes", [None, ["a", "b", "c"]])
+def test_a_weight_of_no_class_is_named(kind, key, classes):
+    config = TargetConfig(kind=kind, column="x", classes=classes, loss={key: {"d": 2.0}})
+    with pytest.raises(
+        ConfigError, match=rf"`targets\.x\.loss\.{key}` must name only a, b, c, got 'd'"
+    ):
+        load_target(config, where="targets.x").fit(read(kind, ["a", "b", "c"]), config, where="x")
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():

@@ -5,17 +5,76 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, TrainingError
 from mm_assets.targets.base import load_target
 from mm_assets.targets.binary import Binary
+from mm_assets.targets.multiclass import ClassLoss
 
 SICK = Binary(("well", "sick"))
 
 
-def configure(classes=None, **options):
-    return TargetConfig(kind="binary", column="x", classes=classes, options=options)
+LOGITS = torch.randn(9, 1, generator=torch.Generator().manual_seed(0)).double()
+LABELS = torch.tensor([1, 0, 1, -1, 0, 0, 0, 1, 0])
+KNOWN = LABELS >= 0
+YES = LABELS[KNOWN].double()[:, None]
+
+
+def configure(classes=None, loss=None, **options):
+    return TargetConfig(
+        kind="binary", column="x", classes=classes, options=options, loss=loss or {}
+    )
+
+
+def train_by(**loss):
+    return Binary(SICK.classes, ClassLoss(**loss)).training_loss(LOGITS, LABELS).item()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("focal", [0.0, 1e-12])
+def test_weight_and_smoothing_are_those_of_torch(smoothing, focal):
+    expected = F.binary_cross_entropy_with_logits(
+        LOGITS[KNOWN],
+        YES * (1 - smoothing) + smoothing / 2,
+        pos_weight=torch.tensor([2.5]).double(),
+    )
+    found = train_by(weights={"sick": 2.5}, label_smoothing=smoothing, focal=focal)
+    assert found == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("focal", [0.5, 2.0])
+def test_focal_loss_is_torchvisions(focal):
+    plain = sigmoid_focal_loss(LOGITS[KNOWN], YES, alpha=-1, gamma=focal, reduction="mean")
+    assert train_by(focal=focal) == pytest.approx(plain.item())
+    # alpha for a yes and 1 - alpha for a no is, but for a factor, a weight of the former.
+    weighted = sigmoid_focal_loss(LOGITS[KNOWN], YES, alpha=0.8, gamma=focal, reduction="mean")
+    assert train_by(focal=focal, weights={"sick": 4.0}) == pytest.approx(weighted.item() / 0.2)
+
+
+@pytest.mark.parametrize(("positive", "other"), [("no", "yes"), ("yes", "no")])
+def test_the_balanced_weight_is_the_ratio_of_sklearns(positive, other):
+    labels = pd.Series(["no", "yes", "no", None, "no"])
+    config = configure(positive=positive, loss={"positive_weight": "balanced"})
+    weights = compute_class_weight(
+        "balanced", classes=np.array([positive, other]), y=labels.dropna()
+    )
+    found = Binary.fit(labels, config, where="t").objective.weights
+    assert found == pytest.approx({positive: weights[0] / weights[1]})
+
+
+def test_scores_of_probabilities_are_sklearns():
+    rng = np.random.default_rng(0)
+    true, shares = rng.integers(0, 2, 50), rng.random(50)
+    both = np.stack([1 - shares, shares], axis=1)
+    found = SICK.metrics(SICK.tally(true, both).sum(axis=0)[None])
+    assert found["brier"] == pytest.approx(reference.brier_score_loss(true, shares))
+    assert found["log_loss"] == pytest.approx(reference.log_loss(true, shares))
+    accuracy = reference.balanced_accuracy_score(true, shares > 0.5)
+    assert found["balanced_accuracy"] == pytest.approx(accuracy)
 
 
 def test_loss_is_the_closed_form_of_binary_cross_entropy():

@@ -5,11 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from sklearn.utils.class_weight import compute_class_weight
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
 from mm_assets.targets.base import load_target
-from mm_assets.targets.multiclass import Multiclass
+from mm_assets.targets.multiclass import ClassLoss, Multiclass
 
 COLOURS = Multiclass(("red", "green", "blue"))
 
@@ -89,6 +90,54 @@ def test_rows_without_a_label_give_no_loss_and_no_gradient():
     assert logits.grad.abs().max() == 0
 
 
+LOGITS = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).double()
+LABELS = torch.tensor([0, 1, 2, 0, -1, 1, 1, 0, 2])
+WEIGHTS = {"red": 0.2, "green": 3.0, "blue": 1.0}
+
+
+def train_by(**loss):
+    return Multiclass(COLOURS.classes, ClassLoss(**loss)).training_loss(LOGITS, LABELS).item()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [{}, WEIGHTS])
+@pytest.mark.parametrize(
+    "focal", [0.0, 1e-12]
+)  # the limit of focal loss is the same by other means
+def test_weights_and_smoothing_are_those_of_torch(weights, smoothing, focal):
+    expected = torch.nn.functional.cross_entropy(
+        LOGITS,
+        LABELS,
+        weight=torch.tensor(list(weights.values())).double() if weights else None,
+        ignore_index=-1,
+        label_smoothing=smoothing,
+    )
+    found = train_by(weights=weights, label_smoothing=smoothing, focal=focal)
+    assert found == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("focal", [0.5, 2.0])
+def test_focal_loss_is_that_of_the_paper(focal):
+    odds, labels = np.exp(LOGITS[LABELS >= 0].numpy()), LABELS[LABELS >= 0].numpy()
+    of_label = odds[np.arange(8), labels] / odds.sum(axis=1)
+    expected = -((1 - of_label) ** focal) * np.log(of_label)  # equation 4
+    assert train_by(focal=focal) == pytest.approx(expected.mean())
+
+
+def test_balanced_weights_are_sklearns():
+    labels = pd.Series(["a", "b", "b", "c", "c", "c", "c", None])
+    config = TargetConfig(kind="multiclass", column="x", loss={"class_weights": "balanced"})
+    found = Multiclass.fit(labels, config, where="t").objective.weights
+    expected = compute_class_weight("balanced", classes=np.array(list("abc")), y=labels.dropna())
+    assert found == pytest.approx(dict(zip("abc", expected, strict=True)))
+
+
+def test_a_class_without_a_weight_weighs_1():
+    config = TargetConfig(kind="multiclass", column="x", loss={"class_weights": {"b": 4.0}})
+    target = Multiclass.fit(pd.Series(list("abc")), config, where="t")
+    assert target.objective.weights == {"a": 1.0, "b": 4.0, "c": 1.0}
+
+
 def test_the_constant_answer_is_the_share_of_each_class():
     shares = COLOURS.constant(np.array([0, 0, 1, 2, -1]))
     np.testing.assert_allclose(shares, [0.5, 0.25, 0.25])
@@ -110,8 +159,30 @@ def test_metrics_of_summed_tallies_are_those_of_sklearn(pairs):
     )
 
 
+@pytest.mark.parametrize("seed", range(10))  # some without a row of a class
+def test_averages_over_classes_are_sklearns(seed):
+    true, predicted = np.random.default_rng(seed).integers(0, 3, (2, 6))
+    found = COLOURS.metrics(COLOURS.tally(true, one_hot(predicted)).sum(axis=0)[None])
+    weighted = reference.f1_score(true, predicted, average="weighted", zero_division=0)
+    assert found["weighted_f1"] == pytest.approx(weighted)
+    recalls = reference.recall_score(true, predicted, labels=np.unique(true), average="macro")
+    assert found["balanced_accuracy"] == pytest.approx(recalls)
+
+
+def test_scores_of_probabilities_are_sklearns():
+    rng = np.random.default_rng(0)
+    true, shares = rng.integers(0, 3, 50), rng.dirichlet(np.ones(3), 50)
+    shares[0] = np.eye(3)[1 - true[0]]  # wrong beyond doubt
+    found = COLOURS.metrics(COLOURS.tally(true, shares).sum(axis=0)[None])
+    brier = reference.brier_score_loss(true, shares, labels=[0, 1, 2], scale_by_half=False)
+    assert found["brier"] == pytest.approx(brier)
+    assert found["log_loss"] == pytest.approx(reference.log_loss(true, shares, labels=[0, 1, 2]))
+    accuracy = reference.balanced_accuracy_score(true, shares.argmax(axis=1))
+    assert found["balanced_accuracy"] == pytest.approx(accuracy)
+
+
 def test_many_resamples_are_scored_at_once_as_one_by_one():
-    tallies = np.random.default_rng(0).integers(0, 9, size=(20, 9))
+    tallies = np.random.default_rng(0).integers(0, 9, size=(20, 11))
     together = COLOURS.metrics(tallies)
     for place in range(20):
         for name, value in COLOURS.metrics(tallies[place : place + 1]).items():

@@ -8,17 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, DataContractError, TrainingError
 from mm_assets.targets.base import load_target
+from mm_assets.targets.multiclass import ClassLoss
 from mm_assets.targets.multilabel import Multilabel
 
 TAGS = Multilabel(("loud", "tender", "fast"))
 
 
-def configure(classes=None, **options):
-    return TargetConfig(kind="multilabel", column="x", classes=classes, options=options)
+def configure(classes=None, loss=None, **options):
+    return TargetConfig(
+        kind="multilabel", column="x", classes=classes, options=options, loss=loss or {}
+    )
 
 
 def read(raw, **config):
@@ -90,6 +95,38 @@ def test_loss_is_sklearns_log_loss_averaged_over_labels():
     assert TAGS.loss(logits, labels).item() == pytest.approx(np.mean(expected))
 
 
+def test_the_training_loss_is_torchs_and_torchvisions():
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.tensor([[1, 0, 0], [0, 0, 1], [-1, -1, -1], [1, 1, 1], [0, 0, 0]])
+    known, yes = labels[:, 0] >= 0, labels[[0, 1, 3, 4]].double()
+    weights = {"loud": 0.5, "tender": 3.0, "fast": 1.0}
+
+    def train_by(**loss):
+        return Multilabel(TAGS.classes, (), ClassLoss(**loss)).training_loss(logits, labels).item()
+
+    expected = F.binary_cross_entropy_with_logits(
+        logits[known], yes * 0.8 + 0.1, pos_weight=torch.tensor([0.5, 3.0, 1.0]).double()
+    )
+    assert train_by(weights=weights, label_smoothing=0.2) == pytest.approx(expected.item())
+    expected = sigmoid_focal_loss(logits[known], yes, alpha=-1, gamma=1.5, reduction="mean")
+    assert train_by(focal=1.5) == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, {}),
+        (2.0, {"a": 2.0, "b": 2.0, "c": 2.0}),
+        ({"b": 2.0}, {"a": 1.0, "b": 2.0, "c": 1.0}),
+        ("balanced", {"a": 3.0, "b": 1.0, "c": 0.5 / 4}),  # noes to yeses; c in every row
+    ],
+)
+def test_a_yes_weighs_what_is_asked(asked, expected):
+    labels = pd.Series(['["a", "b", "c"]', '["b", "c"]', '["c"]', '["c"]', None])
+    target = Multilabel.fit(labels, configure(loss={"positive_weight": asked}), where="t")
+    assert target.objective.weights == expected
+
+
 def test_the_constants_logits_are_log_odds_and_finite():
     labels = np.array([[1, 0, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0], [-1, -1, -1]])
     found = 1 / (1 + np.exp(-TAGS.constant_logits(labels)))
@@ -116,6 +153,36 @@ def test_metrics_of_summed_tallies_are_those_of_sklearn(true, shares, thresholds
     recalls = target.class_recalls(tallies)
     expected = reference.recall_score(true, predicted, average=None, zero_division=np.nan)
     np.testing.assert_allclose([recalls[name][0] for name in target.classes], expected)
+
+
+def score(target, true, shares):
+    tally = target.tally(true.astype(np.int64), shares).sum(axis=0)
+    return {name: value[0] for name, value in target.metrics(tally[None]).items()}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_averages_over_labels_are_sklearns(seed):
+    rng = np.random.default_rng(seed)
+    true, shares = rng.random((6, 3)) < [0.2, 0.5, 0.9], rng.random((6, 3))
+    found, predicted = score(TAGS, true, shares), shares >= 0.5
+    weighted = reference.f1_score(true, predicted, average="weighted", zero_division=0)
+    assert found["weighted_f1"] == pytest.approx(weighted)
+    recalls, squares, logs = [], [], []
+    for has, yes, share in zip(true.T, predicted.T, shares.T, strict=True):
+        sides = np.unique(has)
+        recalls.append(reference.recall_score(has, yes, labels=sides, average="macro"))
+        squares.append(reference.brier_score_loss(has, share, labels=[0, 1], pos_label=1))
+        logs.append(reference.log_loss(has, share, labels=[0, 1]))
+    assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert found["brier"] == pytest.approx(np.mean(squares))
+    assert found["log_loss"] == pytest.approx(np.mean(logs))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.1, 1), (0.9, 0)])
+def test_where_no_row_has_a_label_none_is_right_and_any_is_wrong(share, expected):
+    found = score(TAGS, np.zeros((4, 3), bool), np.full((4, 3), share))
+    names = ("macro_f1", "micro_f1", "weighted_f1", "balanced_accuracy", "exact_match")
+    assert [found[name] for name in names] == [expected] * 5
 
 
 @pytest.mark.slow

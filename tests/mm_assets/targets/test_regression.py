@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 from mm_assets.contracts.config import TargetConfig
 from mm_assets.contracts.errors import ConfigError, TrainingError
 from mm_assets.targets.base import load_target
-from mm_assets.targets.regression import Regression
+from mm_assets.targets.regression import Regression, RegressionLoss
 
 CONFIG = TargetConfig(kind="regression", column="x")
 GRAMS = Regression(70_000.0, 20_000.0)
@@ -102,6 +102,18 @@ def test_loss_is_the_negative_log_likelihood_less_its_constant():
     nats = -stats.norm.logpdf(labels[:2], loc=means, scale=GRAMS.scale)
     constant = -stats.norm.logpdf(0.0, loc=0.0, scale=GRAMS.scale)
     assert GRAMS.loss(logits, labels).item() == pytest.approx(np.mean(nats) - constant)
+
+
+@pytest.mark.parametrize("delta", [0.3, 1.0, 50.0])
+def test_hubers_loss_is_torchs_in_standard_deviations(delta):
+    target = Regression(70_000.0, 20_000.0, RegressionLoss(huber=delta))
+    logits = torch.tensor([[0.5], [-1.0], [9.0], [2.0]]).double()
+    labels = torch.tensor([90_000.0, 55_000.0, np.nan, 300_000.0]).double()
+    truth = torch.tensor([1.0, -0.75, 11.5]).double()
+    expected = torch.nn.functional.huber_loss(logits[[0, 1, 3], 0], truth, delta=delta)
+    assert target.training_loss(logits, labels).item() == pytest.approx(expected.item())
+    if delta == 50:  # beyond every error
+        assert expected == target.loss(logits, labels)
 
 
 def test_the_training_mean_has_a_loss_of_half_a_nat():
