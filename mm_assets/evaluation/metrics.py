@@ -56,6 +56,27 @@ def score_with_intervals(
     return scores
 
 
+def draw_headline(
+    target: Target,
+    tallies: Shaped[np.ndarray, "row tally"],
+    groups: Shaped[np.ndarray, " row"],
+    *,
+    resamples: int,
+    seed: int,
+) -> Float[np.ndarray, " all_and_resamples"]:
+    """Compute the headline metric of all rows, and then of each resample of whole groups.
+
+    For figures made of several metrics on the same groups, whose draws then belong together; the
+    arguments are those of `score_with_intervals`.
+
+    Raises:
+        DataContractError: There is no row.
+    """
+    totals = sum_by_group(tallies, groups)
+    sums = np.vstack([totals.sum(axis=0), *resample_groups(totals, resamples, seed)])
+    return target.metrics(sums)[target.headline]
+
+
 def compare_paired(
     target: Target,
     first: Shaped[np.ndarray, "row tally"],
