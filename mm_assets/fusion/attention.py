@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,21 +40,22 @@ class AttentionLayer(nn.Module):
         self,
         x: Float[Tensor, "batch steps dim"],
         context: Float[Tensor, "batch others dim"],
-        there: Bool[Tensor, "batch others"],
+        there: Bool[Tensor, "batch others"] | Bool[Tensor, "batch steps others"],
     ) -> Float[Tensor, "batch steps dim"]:
         """Apply the layer.
 
         Args:
             x: Asks; the layer's result is added to it.
             context: Is asked.
-            there: Which of its steps may be; at least one a row.
+            there: Which of its steps may be, by all steps or by each; at least one.
         """
         seen = self.norm(context)
         query, key, value = (
             part(given).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part, given in ((self.query, self.norm(x)), (self.key, seen), (self.value, seen))
         )
-        found = F.scaled_dot_product_attention(query, key, value, there[:, None, None, :])
+        mask = there[:, None, None, :] if there.ndim == 2 else there[:, None]
+        found = F.scaled_dot_product_attention(query, key, value, mask)
         x = x + self.mix(found.transpose(1, 2).flatten(2))
         inner: Tensor = x + self.outer(torch.relu(self.inner(self.inner_norm(x))))
         return inner
@@ -70,7 +71,7 @@ class AttentionStack(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch steps dim"],
-        there: Bool[Tensor, "batch others"],
+        there: Bool[Tensor, "batch others"] | Bool[Tensor, "batch steps others"],
         context: Float[Tensor, "batch others dim"] | None = None,
     ) -> Float[Tensor, "batch steps dim"]:
         """Apply all layers; without `context` the sequence attends to itself."""
@@ -80,14 +81,18 @@ class AttentionStack(nn.Module):
 
 
 def add_positions(sequence: Steps) -> Steps:
-    """Add to each step what tells where it is.
+    """Add to each step what tells where it is, counted from 0."""
+    values = sequence.values
+    places = torch.arange(values.shape[1], device=values.device)
+    return Steps(values + encode_places(places, values.shape[2]), sequence.there)
+
+
+def encode_places(places: Int[Tensor, " step"], dim: int) -> Float[Tensor, "step dim"]:
+    """Tell places apart by waves of many lengths.
 
     Source:
-        Vaswani et al. 2017, section 3.5, counted from 0.
+        Vaswani et al. 2017, section 3.5.
     """
-    values = sequence.values
-    dim, device = values.shape[2], values.device
-    place = torch.arange(values.shape[1], device=device)[:, None]
-    pace = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10_000.0) / dim))
-    waves = torch.stack([torch.sin(place * pace), torch.cos(place * pace)], dim=2).flatten(1)
-    return Steps(values + waves[:, :dim], sequence.there)
+    pace = torch.exp(torch.arange(0, dim, 2, device=places.device) * (-math.log(10_000.0) / dim))
+    turns = places[:, None] * pace
+    return torch.stack([torch.sin(turns), torch.cos(turns)], dim=2).flatten(1)[:, :dim]

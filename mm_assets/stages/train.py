@@ -12,11 +12,11 @@ from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import read_embeddings
 from mm_assets.stages.project import Project
+from mm_assets.training.calibration import measure_gains
 from mm_assets.training.curves import CURVES_PLOT, write_curves
 from mm_assets.training.device import choose_device
 from mm_assets.training.examples import gather_examples
 from mm_assets.training.fitting import fit_model
-from mm_assets.training.loop import measure_gains
 from mm_assets.training.model import save_model
 from mm_assets.validation.train import check_training
 

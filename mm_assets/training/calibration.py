@@ -1,8 +1,13 @@
-"""One temperature per target, so that a probability of 0.8 is right eight times in ten."""
+"""What is settled on validation rows once a model is trained.
+
+One temperature per target, so that a probability of 0.8 is right eight times in ten; how far each
+modality is to be trusted; and the thresholds of targets that have some.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Shaped
@@ -10,8 +15,87 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from mm_assets.targets.base import Target
+from mm_assets.training.examples import Examples
+from mm_assets.training.model import FusionModel
+from mm_assets.training.scoring import encode_media, predict_logits, score_views, views
 
+TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # the first of equal ones is taken
 LARGEST = 20.0  # a model that is always right, or never, would ask for 0 or infinity
+
+
+def calibrate(model: FusionModel, validation: Examples, weights: Mapping[str, float]) -> None:
+    """Settle temperatures, trust and thresholds; temperatures again, since trust moves logits.
+
+    Args:
+        model: Trained, in evaluation mode on the CPU; changed in place.
+        validation: Validation rows.
+        weights: Of each target in the loss.
+    """
+    validation = encode_media(model, validation)
+    fit_temperatures(model, validation)
+    fit_trust(model, validation, weights)
+    fit_temperatures(model, validation)
+    fit_thresholds(model, validation)
+
+
+def fit_trust(model: FusionModel, validation: Examples, weights: Mapping[str, float]) -> None:
+    """Shrink modalities that mislead on validation rows.
+
+    A modality can fit the training rows without meaning anything for other groups (a speaker is
+    known by the voice, say). Scaling its vector towards the mean then lowers the validation loss.
+    Each modality's trust is searched in turn, the others held.
+    """
+    for index in range(len(model.trust)):
+        losses = {}
+        for trust in TRUSTS:
+            model.trust[index] = trust
+            losses[trust] = score_views(model, validation, weights)
+        model.trust[index] = min(losses, key=lambda trust: losses[trust])
+
+
+def fit_temperatures(model: FusionModel, validation: Examples) -> None:
+    """Set the temperature of targets that have one from all `views` of the validation rows."""
+    scored = [(predict_logits(model, view), view.labels) for view in views(validation).values()]
+    for index, (name, target) in enumerate(model.targets.items()):
+        if not target.calibrated:
+            continue
+        logits = torch.cat([found[name] for found, _ in scored])
+        labels = torch.cat([known[name] for _, known in scored])
+        model.temperature[index] = fit_temperature(logits, labels, target)
+
+
+def fit_thresholds(model: FusionModel, validation: Examples) -> None:
+    """Settle the targets' thresholds on validation rows, each with the modalities that it has."""
+    for name, logits in model.temper(predict_logits(model, validation)).items():
+        target, labels = model.targets[name], validation.labels[name].numpy()
+        known = target.is_known(labels)
+        if known.any():
+            probabilities = target.probabilities(logits).numpy()
+            target.fit_thresholds(labels[known], probabilities[known])
+
+
+def measure_gains(
+    model: FusionModel, train: Examples, validation: Examples
+) -> dict[str, dict[str, float]]:
+    """Tell what each modality alone says about each target, on validation rows.
+
+    Returns:
+        By modality and target: how far the calibrated loss lies below that of the best constant
+        answer of the training rows, in nats. No entry for a modality that no validation row has.
+    """
+    gains: dict[str, dict[str, float]] = {}
+    for modality in model.modalities:
+        rows = validation.offer(modality)
+        if not len(rows):
+            continue
+        logits = model.temper(predict_logits(model, rows))
+        gains[modality] = {}
+        for name, target in model.targets.items():
+            constant = torch.from_numpy(target.constant_logits(train.labels[name].numpy()))
+            blind = target.loss(constant.expand(len(rows), -1), rows.labels[name])
+            seeing = target.loss(logits[name], rows.labels[name])
+            gains[modality][name] = (blind - seeing).item()
+    return gains
 
 
 def fit_temperature(

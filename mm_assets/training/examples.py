@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.data.vectors import Embeddings, align_sequences, align_vectors
 from mm_assets.fusion.steps import Steps
 from mm_assets.targets.base import Target
+from mm_assets.training.media import Media
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class Examples:
         vectors: float32 (row, dim), or `Steps`, by modality; rows without the modality may hold anything.
         presence: bool (row, modality), in the order of `vectors`.
         labels: (row, ...) by target, as `Target.encode` gives them.
+        groups: Rows with the same number are read in each other's light, in their order; null where
+            each is read alone.
+        media: By modality whose encoder is trained along; its `vectors` are those of the encoder
+            as it was before.
     """
 
     vectors: dict[str, Tensor | Steps]
     presence: Bool[Tensor, "row modality"]
     labels: dict[str, Tensor]
+    groups: Int[Tensor, " row"] | None = None
+    media: dict[str, Media] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.presence)
@@ -39,6 +46,8 @@ class Examples:
             {name: matrix[rows] for name, matrix in self.vectors.items()},
             self.presence[rows],
             {name: labels[rows] for name, labels in self.labels.items()},
+            None if self.groups is None else self.groups[rows],
+            {name: media[rows] for name, media in self.media.items()},
         )
 
     def having(self, *names: str) -> Bool[Tensor, " row"]:
@@ -50,26 +59,36 @@ class Examples:
         """Keep the rows that have every named modality, and hide their other modalities."""
         shown = torch.tensor([name in names for name in self.vectors])
         chosen = self.take(self.having(*names))
-        return Examples(chosen.vectors, shown.expand(len(chosen), -1), chosen.labels)
+        return replace(chosen, presence=shown.expand(len(chosen), -1))
 
     def only(self, *names: str) -> Examples:
         """Keep the named modalities, and the rows that have at least one of them."""
         kept = torch.tensor([name in names for name in self.vectors])
         chosen = self.take(self.presence[:, kept].any(dim=1))
-        vectors = {name: matrix for name, matrix in chosen.vectors.items() if name in names}
-        return Examples(vectors, chosen.presence[:, kept], chosen.labels)
+        return replace(
+            chosen,
+            vectors={name: found for name, found in chosen.vectors.items() if name in names},
+            presence=chosen.presence[:, kept],
+            media={name: media for name, media in chosen.media.items() if name in names},
+        )
 
     def to(self, device: torch.device) -> Examples:
-        """Move everything to a device."""
+        """Move everything to a device but `media`, which go there as they are read."""
         return Examples(
             {name: matrix.to(device) for name, matrix in self.vectors.items()},
             self.presence.to(device),
             {name: labels.to(device) for name, labels in self.labels.items()},
+            None if self.groups is None else self.groups.to(device),
+            self.media,
         )
 
 
 def gather_examples(
-    rows: pd.DataFrame, embeddings: Mapping[str, Embeddings], targets: Mapping[str, Target]
+    rows: pd.DataFrame,
+    embeddings: Mapping[str, Embeddings],
+    targets: Mapping[str, Target],
+    *,
+    in_groups: bool = False,
 ) -> Examples:
     """Bring vectors and labels together, in the order of the rows.
 
@@ -77,6 +96,8 @@ def gather_examples(
         rows: Of `read_augmented`.
         embeddings: By modality, in the model's order.
         targets: By name, which is also the label's column.
+        in_groups: Whether rows of a group are read in each other's light, each copy among the
+            copies of its kind.
 
     Raises:
         DataContractError: A row has no vector of any modality, or a label is not a class.
@@ -95,7 +116,16 @@ def gather_examples(
             name: torch.tensor(target.encode(rows[name], where=name))
             for name, target in targets.items()
         },
+        number_groups(rows) if in_groups else None,
     )
+
+
+def number_groups(rows: pd.DataFrame) -> Int[Tensor, " row"]:
+    """Number the groups, those of copies apart; a row without a group has a number of its own."""
+    group = ("group " + rows["group"].astype("str")).where(
+        rows["group"].notna(), "row " + rows["id"].astype("str")
+    )
+    return torch.from_numpy(rows.groupby([group, rows["copy"]], sort=False).ngroup().to_numpy())
 
 
 def gather_vectors(

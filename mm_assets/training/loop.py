@@ -1,25 +1,37 @@
-"""AdamW with modality dropout and early stopping, on vectors in memory."""
+"""Training with modality dropout and early stopping, on vectors in memory.
+
+In one process, or in several that share each batch (started by `torchrun`): Accelerate, the
+standing layer upon PyTorch's own data parallelism, finds out which it is.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import cast
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
-from mm_assets.contracts.config import TrainConfig
+from mm_assets.contracts.config import PseudoLabelConfig, TrainConfig
 from mm_assets.contracts.errors import TrainingError
 from mm_assets.data.progress import show_progress
 from mm_assets.fusion.steps import Steps
-from mm_assets.training.calibration import fit_temperature
+from mm_assets.training.batches import cut_batches, share_out
+from mm_assets.training.calibration import calibrate
 from mm_assets.training.examples import Examples
-from mm_assets.training.model import FusionModel, Logits
+from mm_assets.training.memory import RunMemory, State, digest_run
+from mm_assets.training.model import FusionModel
+from mm_assets.training.objective import Objective, drop_modalities
+from mm_assets.training.optimization import build_average, build_optimizer, build_schedule
+from mm_assets.training.scoring import predict_logits, score_views
 
-TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # the first of equal ones is taken
-SCORED_ROWS = 8192  # rows per batch where no gradient is needed
+Watch = Callable[["Epoch"], None]
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,9 @@ def train_model(
     weights: Mapping[str, float],
     seed: int,
     device: torch.device | None = None,
-    watch: Callable[[Epoch], None] | None = None,
+    watch: Watch | None = None,
     title: str = "train",
+    memory: Path | None = None,
 ) -> list[Epoch]:
     """Train in place, keep the weights of the best epoch, then calibrate on validation rows.
 
@@ -62,16 +75,19 @@ def train_model(
         config: The `train` section of `params.yaml`.
         weights: Of each target in the loss.
         seed: Decides the order of rows, modality dropout and dropout; equal seeds give equal
-            models on one machine with one number of threads.
+            models on one machine with one number of threads and of processes.
         device: Where the network is trained; the rows stay where they are.
         watch: Is told each epoch as it ends.
         title: Of the progress bar.
+        memory: A folder that outlives a killed process, in which an unfinished run is kept; a run
+            on the same rows with the same parameters goes on from there, to the same result.
 
     Returns:
         One point per epoch, the untrained model first; the kept one has the lowest validation loss.
 
     Raises:
         TrainingError: There are no rows, or the loss is no longer finite.
+        ConfigError: `train.finetune` freezes weights that an encoder does not have, or all of them.
     """
     for name, rows in (("training", train), ("validation", validation)):
         if not len(rows):
@@ -81,221 +97,286 @@ def train_model(
             )
     device = device or torch.device("cpu")
     model.fit_standardization(train.vectors, train.presence)
-    model.to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,  # one call a step instead of ten for each of a hundred small tensors
-    )
-    kept = Epoch(
-        0,
-        score_views(model, train, weights, device),
-        score_views(model, validation, weights, device),
-    )
-    curve, kept_state = [kept], copy.deepcopy(model.state_dict())
+    kept = None
+    if memory:
+        parts = {
+            "model": model.describe(),
+            "config": config.model_dump(mode="json"),
+            "weights": dict(weights),
+            "seed": seed,
+        }
+        kept = RunMemory(memory, digest_run(parts, train, validation))
+    run = _Run(model.to(device), train, validation, config, weights, device, kept)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for epoch in show_progress(range(1, config.epochs + 1), title=title, unit="epoch"):
-            train_loss = _run_epoch(model, optimizer, train, config, weights, device, epoch)
-            validation_loss = score_views(model, validation, weights, device)
-            curve.append(Epoch(epoch, train_loss, validation_loss))
-            if watch:
-                watch(curve[-1])
-            if validation_loss < kept.validation_loss:
-                kept, kept_state = curve[-1], copy.deepcopy(model.state_dict())
-            if epoch - kept.epoch >= config.patience:
-                break
-    model.load_state_dict(kept_state)
+        run.descend(seed, watch=watch, title=title)
+    model.load_state_dict(run.best)
     model.to("cpu").eval()
-    fit_temperatures(model, validation)
-    fit_trust(model, validation, weights)
-    fit_temperatures(model, validation)
-    fit_thresholds(model, validation)
-    return curve
+    calibrate(model, validation, weights)
+    if kept:
+        kept.forget()
+    return run.curve
 
 
-def fit_trust(model: FusionModel, validation: Examples, weights: Mapping[str, float]) -> None:
-    """Shrink modalities that mislead on validation rows.
+class _Run:
+    """Everything that changes while a model is trained, and how it is kept and found again."""
 
-    A modality can fit the training rows without meaning anything for other groups (a speaker is
-    known by the voice, say). Scaling its vector towards the mean then lowers the validation loss.
-    Each modality's trust is searched in turn, the others held.
-    """
-    for index in range(len(model.trust)):
-        losses = {}
-        for trust in TRUSTS:
-            model.trust[index] = trust
-            losses[trust] = score_views(model, validation, weights)
-        model.trust[index] = min(losses, key=lambda trust: losses[trust])
+    def __init__(
+        self,
+        model: FusionModel,
+        train: Examples,
+        validation: Examples,
+        config: TrainConfig,
+        weights: Mapping[str, float],
+        device: torch.device,
+        memory: RunMemory | None,
+    ) -> None:
+        self.model, self.train, self.validation = model, train, validation
+        self.config, self.weights, self.device, self.memory = config, weights, device, memory
+        # Modalities that are absent in all rows of a batch leave weights without a gradient.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.parallel = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[unused])
+        several = self.parallel.num_processes > 1
+        objective = Objective(
+            model,
+            weights,
+            alignment=config.alignment,
+            add_up=self._add_up if several else None,
+            parts=self.parallel.num_processes,
+        )
+        self.objective = objective
+        self.step_loss: nn.Module = self.parallel.prepare_model(objective) if several else objective
+        self.optimizer = build_optimizer(model, config)
+        self.steps = -(-len(cut_batches(train, config.batch_size)) // config.accumulate)
+        self.schedule: LambdaLR = build_schedule(
+            self.optimizer, config, steps=self.steps * config.epochs
+        )
+        self.average: AveragedModel | None = build_average(model, config)
+        self.order = torch.Generator()
+        self.curve: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def scored(self) -> FusionModel:
+        """The model whose weights count: their average, where one is asked for."""
+        if self.average is None:
+            return self.model
+        return cast(FusionModel, self.average.module)
+
+    def descend(self, seed: int, *, watch: Watch | None, title: str) -> None:
+        """Run through the epochs, from the first or from where the run was interrupted.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
+        self.order.manual_seed(seed)
+        state = self.memory.read() if self.memory else None
+        if state is not None:
+            self._restore(state)
+        else:
+            self._align(title)
+            self._note(Epoch(0, self._score(self.train), self._score(self.validation)))
+        # Dropout differs between processes; what they must share comes from `order`.
+        if self.parallel.process_index:
+            torch.manual_seed(seed + self.parallel.process_index)
+        begin, patience = self.curve[-1].epoch + 1, self.config.patience
+        epochs = range(begin, self.config.epochs + 1)
+        for epoch in show_progress(epochs, title=title, unit="epoch"):
+            if epoch - self._find_best().epoch > patience:
+                break
+            loss = self._run_epoch(self._fill_labels(epoch), epoch)
+            self._note(Epoch(epoch, loss, self._score(self.validation)))
+            if watch and self.parallel.is_main_process:
+                watch(self.curve[-1])
+            if self.memory and self.memory.is_due() and self.parallel.is_main_process:
+                self.memory.write(self._state())
+
+    def _align(self, title: str) -> None:
+        """Learn which modalities' vectors belong together, before any label is looked at."""
+        epochs = self.config.alignment.epochs if self.config.alignment else 0
+        self.objective.aligning = True
+        for epoch in show_progress(range(1, epochs + 1), title=f"{title}: align", unit="epoch"):
+            self._run_epoch(self.train, epoch)
+        self.objective.aligning = False
+        if epochs:  # the moments of the gradient that the optimizer remembers are of another loss
+            self.optimizer.state.clear()
+            self.schedule = build_schedule(
+                self.optimizer, self.config, steps=self.steps * self.config.epochs
+            )
+
+    def _score(self, rows: Examples) -> float:
+        return score_views(self.scored, rows, self.weights, self.device, training=True)
+
+    def _find_best(self) -> Epoch:
+        return min(self.curve, key=lambda epoch: epoch.validation_loss)
+
+    def _note(self, epoch: Epoch) -> None:
+        self.curve.append(epoch)
+        if self._find_best() is epoch:
+            self.best = copy.deepcopy(self.scored.state_dict())
+
+    def _fill_labels(self, epoch: int) -> Examples:
+        """Give training rows that lack a label what the model is sure of."""
+        asked = self.config.pseudo_labels
+        if asked is None or epoch < asked.start_epoch:
+            return self.train
+        return fill_labels(self.scored, self.train, asked, self.device)
+
+    def _run_epoch(self, rows: Examples, epoch: int) -> float:
+        """Take one step per `accumulate` batches; returns the mean loss over rows.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
+        self.model.train()
+        config, total = self.config, 0.0
+        batches = cut_batches(rows, config.batch_size, generator=self.order)
+        for number, chosen in enumerate(batches):
+            shown = drop_modalities(
+                rows.presence[chosen], config.modality_dropout, generator=self.order
+            )
+            alone = self._read_alone(rows)
+            mine = self._take_share(chosen, rows)
+            batch = rows.take(chosen[mine])
+            if alone:
+                batch = replace(batch, groups=None)
+            loss = self._lose(batch.to(self.device), shown[mine].to(self.device))
+            if not torch.isfinite(loss):
+                raise TrainingError(self._explain_divergence(loss.item(), epoch, number))
+            self.parallel.backward(loss / config.accumulate)
+            if (number + 1) % config.accumulate == 0 or number + 1 == len(batches):
+                self._step()
+            total += self._add_up(loss.detach()).item() / self.parallel.num_processes * len(chosen)
+        return total / len(rows)
+
+    def _read_alone(self, rows: Examples) -> bool:
+        """Decide whether a batch's rows are read without their groups."""
+        context = self.model.config.context
+        if rows.groups is None or context is None:
+            return False
+        return bool(torch.rand((), generator=self.order) < context.dropout)
+
+    def _take_share(self, chosen: Tensor, rows: Examples) -> Tensor:
+        """Give the places, in a batch, of the rows that this process computes."""
+        places = torch.arange(len(chosen))
+        groups = None if rows.groups is None else rows.groups[chosen]
+        parallel = self.parallel
+        return share_out(places, groups, part=parallel.process_index, parts=parallel.num_processes)
+
+    def _lose(self, batch: Examples, shown: Tensor) -> Tensor:
+        enabled = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+            loss: Tensor = self.step_loss(batch, shown)
+        return loss
+
+    def _step(self) -> None:
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def _add_up(self, number: Tensor) -> Tensor:
+        """Add a number of this process to those of the others."""
+        if self.parallel.num_processes == 1:
+            return number
+        found: Tensor = self.parallel.reduce(number, reduction="sum")
+        return found
+
+    def _state(self) -> State:
+        """Give everything that the rest of the run depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "average": self.average.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "curve": [asdict(epoch) for epoch in self.curve],
+            "order": self.order.get_state(),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state(self.device)
+            if self.device.type == "cuda"
+            else None,
+        }
+
+    def _restore(self, state: State) -> None:
+        """Go back to where `_state` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.best = state["best"]
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.curve = [Epoch(**epoch) for epoch in state["curve"]]
+        self.order.set_state(state["order"])
+        torch.set_rng_state(state["dropout"])
+        if state["dropout_cuda"] is not None:
+            torch.cuda.set_rng_state(state["dropout_cuda"], self.device)
+
+    def _explain_divergence(self, loss: float, epoch: int, number: int) -> str:
+        """Name the batch, and the modality whose vectors are not finite, if that is the cause.
+
+        All rows are looked at: one vector that is not finite spoils the standardisation of the
+        others. What was reached before is kept.
+        """
+        where = f"training stopped at epoch {epoch}, batch {number}: the loss is {loss}"
+        for index, (name, matrix) in enumerate(self.train.vectors.items()):
+            present = matrix[self.train.presence[:, index]]
+            flat = present.flat() if isinstance(present, Steps) else present
+            bad = ~torch.isfinite(flat).all(dim=1)
+            if bad.any():
+                return (
+                    f"{where}, because {int(bad.sum())} of the {name!r} vectors are not finite; "
+                    f"run `dvc repro -f embed@{name}` and look at its checks"
+                )
+        advice = (
+            f"{where}, although the vectors of {', '.join(self.train.vectors)} are finite; lower "
+            "`train.learning_rate` in params.yaml, or set `train.clip`"
+        )
+        if self.memory and self.best:
+            self.memory.write(self._state())
+            best = self._find_best().epoch
+            advice += f" (the best weights so far, of epoch {best}, are kept in {self.memory.file})"
+        return advice
 
 
-def fit_temperatures(model: FusionModel, validation: Examples) -> None:
-    """Set the temperature of targets that have one from all `views` of the validation rows."""
-    scored = [(predict_logits(model, view), view.labels) for view in views(validation).values()]
-    for index, (name, target) in enumerate(model.targets.items()):
-        if not target.calibrated:
-            continue
-        logits = torch.cat([found[name] for found, _ in scored])
-        labels = torch.cat([known[name] for _, known in scored])
-        model.temperature[index] = fit_temperature(logits, labels, target)
-
-
-def fit_thresholds(model: FusionModel, validation: Examples) -> None:
-    """Settle the targets' thresholds on validation rows, each with the modalities that it has."""
-    for name, logits in model.temper(predict_logits(model, validation)).items():
-        target, labels = model.targets[name], validation.labels[name].numpy()
-        known = target.is_known(labels)
-        if known.any():
-            probabilities = target.probabilities(logits).numpy()
-            target.fit_thresholds(labels[known], probabilities[known])
-
-
-def measure_gains(
-    model: FusionModel, train: Examples, validation: Examples
-) -> dict[str, dict[str, float]]:
-    """Tell what each modality alone says about each target, on validation rows.
-
-    Returns:
-        By modality and target: how far the calibrated loss lies below that of the best constant
-        answer of the training rows, in nats. No entry for a modality that no validation row has.
-    """
-    gains: dict[str, dict[str, float]] = {}
-    for modality in model.modalities:
-        rows = validation.offer(modality)
-        if not len(rows):
-            continue
-        logits = model.temper(predict_logits(model, rows))
-        gains[modality] = {}
-        for name, target in model.targets.items():
-            constant = torch.from_numpy(target.constant_logits(train.labels[name].numpy()))
-            blind = target.loss(constant.expand(len(rows), -1), rows.labels[name])
-            seeing = target.loss(logits[name], rows.labels[name])
-            gains[modality][name] = (blind - seeing).item()
-    return gains
-
-
-def views(rows: Examples) -> dict[str, Examples]:
-    """Show rows as they are, and by each modality alone where there are several."""
-    names = list(rows.vectors)
-    alone = {name: rows.offer(name) for name in names} if len(names) > 1 else {}
-    return {"as_given": rows} | {name: view for name, view in alone.items() if len(view)}
-
-
-def score_views(
+def fill_labels(
     model: FusionModel,
     rows: Examples,
-    weights: Mapping[str, float],
+    asked: PseudoLabelConfig,
     device: torch.device | None = None,
-) -> float:
-    """Mean over `views` of the weighted sum of the targets' calibrated losses, in nats."""
-    losses = []
-    for view in views(rows).values():
-        logits = model.temper(predict_logits(model, view, device))
-        losses.append(sum_losses(model, logits, view.labels, weights).item())
-    return sum(losses) / len(losses)
-
-
-def sum_losses(
-    model: FusionModel, logits: Logits, labels: Mapping[str, Tensor], weights: Mapping[str, float]
-) -> Tensor:
-    """Weighted sum of the targets' losses."""
-    losses = [
-        weights[name] * target.loss(logits[name], labels[name])
-        for name, target in model.targets.items()
-    ]
-    return torch.stack(losses).sum()
-
-
-def predict_logits(
-    model: FusionModel, rows: Examples, device: torch.device | None = None
-) -> Logits:
-    """Give uncalibrated logits in evaluation mode, batch by batch; the result is on the CPU."""
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            model(batch.vectors, batch.presence)
-            for batch in _batches(rows, torch.arange(len(rows)), SCORED_ROWS, device)
-        ]
-    return {name: torch.cat([part[name] for part in parts]).cpu() for name in model.targets}
-
-
-def drop_modalities(
-    presence: Bool[Tensor, "batch modality"], share: float
-) -> Bool[Tensor, "batch modality"]:
-    """Hide present modalities at random, never all that a row has.
+) -> Examples:
+    """Label rows by what the model is sure of, where no label is known.
 
     Args:
-        presence: Which modalities each row has.
-        share: Probability that one is hidden.
+        model: Whose answers are taken, with what each row has.
+        rows: Training rows.
+        asked: How sure it must be.
+        device: Where the model is.
 
     Returns:
-        The modalities still shown; where all of a row's would be hidden, one of them is kept, each
-        with equal probability.
+        The rows, with labels of kinds that have a confidence filled in.
+
+    Source:
+        Lee 2013, Pseudo-Label, ICML workshop on challenges in representation learning.
     """
-    draws = torch.rand(presence.shape, device=presence.device)
-    shown = presence & (draws >= share)
-    last = torch.where(presence, draws, -1.0).argmax(dim=1)  # uniform among those present
-    spared = presence & torch.nn.functional.one_hot(last, presence.shape[1]).bool()
-    return torch.where(shown.any(dim=1, keepdim=True), shown, spared)
-
-
-def _run_epoch(
-    model: FusionModel,
-    optimizer: torch.optim.Optimizer,
-    rows: Examples,
-    config: TrainConfig,
-    weights: Mapping[str, float],
-    device: torch.device,
-    epoch: int,
-) -> float:
-    """Take one step per batch; returns the mean loss over rows.
-
-    Raises:
-        TrainingError: The loss is not finite.
-    """
-    model.train()
-    total = 0.0
-    order = torch.randperm(len(rows))
-    for number, batch in enumerate(_batches(rows, order, config.batch_size, device)):
-        presence = drop_modalities(batch.presence, config.modality_dropout)
-        members = model.member_logits(batch.vectors, presence)
-        losses = [sum_losses(model, logits, batch.labels, weights) for logits in members]
-        loss = torch.stack(losses).mean()
-        if not torch.isfinite(loss):
-            raise TrainingError(_explain_divergence(rows, loss.item(), epoch, number))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        total += loss.item() * len(batch)
-    return total / len(rows)
-
-
-def _batches(
-    rows: Examples, order: Tensor, size: int, device: torch.device | None
-) -> Iterator[Examples]:
-    """Walk through rows in an order, moving each batch to the device."""
-    for chosen in torch.split(order, size):
-        batch = rows.take(chosen)
-        yield batch.to(device) if device else batch
-
-
-def _explain_divergence(rows: Examples, loss: float, epoch: int, number: int) -> str:
-    """Name the batch, and the modality whose vectors are not finite, if that is the cause.
-
-    All rows are looked at: one vector that is not finite spoils the standardisation of the others.
-    """
-    where = f"training stopped at epoch {epoch}, batch {number}: the loss is {loss}"
-    for index, (name, matrix) in enumerate(rows.vectors.items()):
-        present = matrix[rows.presence[:, index]]
-        flat = present.flat() if isinstance(present, Steps) else present
-        bad = ~torch.isfinite(flat).all(dim=1)
-        if bad.any():
-            return (
-                f"{where}, because {int(bad.sum())} of the {name!r} vectors are not finite; run "
-                f"`dvc repro -f embed@{name}` and look at its checks"
-            )
-    return (
-        f"{where}, although the vectors of {', '.join(rows.vectors)} are finite; lower "
-        "`train.learning_rate` in params.yaml"
-    )
+    labels = dict(rows.labels)
+    wanted = {
+        name: ~torch.from_numpy(target.is_known(labels[name].numpy()))
+        for name, target in model.targets.items()
+        if target.pseudo_labelled
+    }
+    chosen = torch.stack(list(wanted.values())).any(dim=0) if wanted else torch.zeros(0).bool()
+    if not chosen.any():
+        return rows
+    # Rows of a group are read in each other's light, so all of them are answered.
+    asking = rows if rows.groups is not None else rows.take(chosen)
+    logits = predict_logits(model, asking, device)
+    for name, unknown in wanted.items():
+        found = model.targets[name].probabilities(logits[name]).numpy()
+        sure = torch.from_numpy(model.targets[name].pseudo_labels(found, asked.confidence))
+        labels[name] = labels[name].clone()
+        labels[name][unknown] = sure[unknown if rows.groups is not None else unknown[chosen]]
+    return replace(rows, labels=labels)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mm_assets.contracts.config import FusionConfig
 from mm_assets.contracts.errors import StageError
 from mm_assets.data.atomic import write_json
 from mm_assets.fusion.base import AttendSteps, Parts, build_fusion
+from mm_assets.fusion.context import build_context
 from mm_assets.fusion.steps import Steps, as_steps, average_steps
 from mm_assets.targets.base import Target, find_target
 
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 Vectors = Mapping[str, Float[Tensor, "batch _"] | Steps]
 Logits = dict[str, Float[Tensor, "batch _"]]
@@ -111,35 +112,47 @@ class Member(nn.Module):
             AttendSteps(config.dim) if sequence and not self.fusion.sequential else nn.Identity()
             for sequence in sequences
         )
+        self.context = build_context(config.context, config.dim) if config.context else None
         heads = [Heads(target, config.dim, parts=self.fusion.parts) for target in targets]
         self.heads = nn.ModuleList(heads)
         self.outputs = [one.outputs for one in heads]
         self.lean = nn.Parameter(torch.full((len(targets), answering), 1 / max(answering, 1)))
 
-    def forward(
-        self,
-        vectors: list[Float[Tensor, "batch _"] | Steps],
-        presence: Bool[Tensor, "batch modality"],
-        answers: list[Float[Tensor, "batch outputs"]],
-    ) -> list[Float[Tensor, "batch _"]]:
-        """Give each target's logits.
-
-        Args:
-            vectors: Standardised.
-            presence: Which modalities a row has.
-            answers: Of each modality that answers, the logits of all targets, side by side; 0 where
-                it is absent.
-        """
-        projected = [
+    def project(
+        self, vectors: Sequence[Float[Tensor, "batch _"] | Steps]
+    ) -> list[Float[Tensor, "batch dim"] | Steps]:
+        """Bring standardised vectors of all modalities to one width."""
+        return [
             Steps(projection(self.dropout(given.values)), given.there)
             if isinstance(given, Steps)
             else projection(self.dropout(given))
             for projection, given in zip(self.projections, vectors, strict=True)
         ]
+
+    def forward(
+        self,
+        projected: list[Float[Tensor, "batch dim"] | Steps],
+        presence: Bool[Tensor, "batch modality"],
+        answers: list[Float[Tensor, "batch outputs"]],
+        groups: Int[Tensor, " batch"],
+    ) -> list[Float[Tensor, "batch _"]]:
+        """Give each target's logits.
+
+        Args:
+            projected: Of `project`.
+            presence: Which modalities a row has.
+            answers: Of each modality that answers, the logits of all targets, side by side; 0 where
+                it is absent.
+            groups: Rows with the same number are read in each other's light, where there is a
+                context.
+        """
         fused = self._fuse(projected, presence)
         if not isinstance(fused, Parts):
             fused = Parts(fused[:, None], fused.new_zeros(fused.shape[0], 1))
-        said = self.dropout(fused.vectors)
+        said = fused.vectors
+        if self.context is not None:
+            said = torch.stack([self.context(part, groups) for part in said.unbind(dim=1)], dim=1)
+        said = self.dropout(said)
         logits = [heads(said, fused.log_weights) for heads in self.heads]
         for own, factors in zip(answers, self.lean.unbind(dim=1), strict=True):
             parts = zip(logits, torch.split(own, self.outputs, dim=1), factors, strict=True)
@@ -176,10 +189,12 @@ class FusionModel(nn.Module):
         targets: By name.
         config: The `fusion` section of `params.yaml`.
         members: How many networks.
+        tuned: Networks of encoders that are trained along, by modality; all members share them.
 
     Attributes:
         modalities: Names in the order of `presence`.
         answering: Those whose encoder is supervised.
+        tuned: As given; empty where vectors come from encoders as they are.
         trust: By modality, in their order; scales its standardised vector, so that one not to be
             trusted (0) stays at its mean. 1 until calibrated.
         temperature: By target, in their order; 1 until calibrated.
@@ -195,12 +210,14 @@ class FusionModel(nn.Module):
         config: FusionConfig,
         *,
         members: int = 1,
+        tuned: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        self.tuned = nn.ModuleDict(tuned)
         self.encoders = {name: dict(encoder) for name, encoder in encoders.items()}
         self.targets = dict(targets)
         self.config = config
-        dims = [int(encoder["dim"]) for encoder in encoders.values()]
+        dims = list(self.dims.values())
         self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
         sequences = [bool(encoder.get("sequence")) for encoder in encoders.values()]
         self.answering = [name for name, encoder in encoders.items() if encoder.get("folds")]
@@ -214,15 +231,34 @@ class FusionModel(nn.Module):
     @property
     def shares(self) -> dict[str, float]:
         """What each modality weighs where all are present; empty if the fusion has no such weights."""
-        members = [cast(Member, member) for member in self.members]
+        members = map(_as_member, self.members)
         found = [shares for one in members if (shares := one.fusion.shares()) is not None]
         mean = torch.stack(found).mean(dim=0).tolist() if found else []
         return dict(zip(self.modalities, mean, strict=bool(found)))
 
     @property
+    def dims(self) -> dict[str, int]:
+        """Width of each modality's vectors."""
+        return {name: int(encoder["dim"]) for name, encoder in self.encoders.items()}
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Names in the order of `presence`."""
         return tuple(self.encoders)
+
+    def describe(self) -> dict[str, Any]:
+        """Give all but the weights, as JSON values."""
+        return {
+            # Lists, since the order counts and JSON's keys are written sorted.
+            "modalities": [{"name": n, "encoder": e} for n, e in self.encoders.items()],
+            "targets": [
+                {"name": name, "kind": target.kind, "state": target.state()}
+                for name, target in self.targets.items()
+            ],
+            "fusion": self.config.model_dump(mode="json"),
+            "members": len(self.members),
+            "tuned": list(self.tuned),
+        }
 
     def fit_standardization(self, vectors: Vectors, presence: Bool[Tensor, "row modality"]) -> None:
         """Take the statistics of each modality's present vectors; called once, with training rows.
@@ -242,18 +278,32 @@ class FusionModel(nn.Module):
             )
 
     def member_logits(
-        self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]
-    ) -> list[Logits]:
-        """Give each member's logits; the loss is taken member by member."""
+        self,
+        vectors: Vectors,
+        presence: Bool[Tensor, "batch modality"],
+        groups: Int[Tensor, " batch"] | None = None,
+    ) -> Iterator[tuple[Logits, list[Float[Tensor, "batch dim"] | Steps]]]:
+        """Give each member's logits, since the loss is taken member by member.
+
+        Args:
+            vectors: As `forward`.
+            presence: As `forward`.
+            groups: As `forward`.
+
+        Yields:
+            Logits by target, and the vectors of all modalities at one width.
+        """
+        if groups is None:
+            groups = torch.arange(presence.shape[0], device=presence.device)
         standardized = [
             self._standardize(index, vectors[name], presence[:, index])
             for index, name in enumerate(self.modalities)
         ]
         answers = [self._answer(name, vectors[name], presence) for name in self.answering]
-        return [
-            dict(zip(self.targets, member(standardized, presence, answers), strict=True))
-            for member in self.members
-        ]
+        for member in map(_as_member, self.members):
+            projected = member.project(standardized)
+            logits = member(projected, presence, answers, groups)
+            yield dict(zip(self.targets, logits, strict=True)), projected
 
     def _answer(
         self,
@@ -282,22 +332,35 @@ class FusionModel(nn.Module):
         flat = layer(given.values.reshape(batch * steps, dim), known)
         return Steps(trust * flat.reshape(batch, steps, dim), given.there)
 
-    def forward(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
+    def forward(
+        self,
+        vectors: Vectors,
+        presence: Bool[Tensor, "batch modality"],
+        groups: Int[Tensor, " batch"] | None = None,
+    ) -> Logits:
         """Give each target's logits before calibration, the mean over members.
 
         Args:
             vectors: (batch, dim), or `Steps`, by modality; rows without the modality may hold
                 anything.
             presence: Which modalities a row has.
+            groups: Rows with the same number are read in each other's light, in the order in which
+                they come; by default each is read alone. It makes a difference only with a
+                `fusion.context`.
         """
-        found = self.member_logits(vectors, presence)
+        found = [logits for logits, _ in self.member_logits(vectors, presence, groups)]
         return {
             name: torch.stack([one[name] for one in found]).mean(dim=0) for name in self.targets
         }
 
-    def probabilities(self, vectors: Vectors, presence: Bool[Tensor, "batch modality"]) -> Logits:
+    def probabilities(
+        self,
+        vectors: Vectors,
+        presence: Bool[Tensor, "batch modality"],
+        groups: Int[Tensor, " batch"] | None = None,
+    ) -> Logits:
         """Give each target's answer, its ONNX output; arguments as `forward`."""
-        logits = self.temper(self(vectors, presence))
+        logits = self.temper(self(vectors, presence, groups))
         return {name: target.probabilities(logits[name]) for name, target in self.targets.items()}
 
     def temper(self, logits: Logits) -> Logits:
@@ -306,6 +369,11 @@ class FusionModel(nn.Module):
             name: logits[name] / temperature.to(logits[name].device)
             for name, temperature in zip(self.targets, self.temperature, strict=True)
         }
+
+
+def _as_member(module: nn.Module) -> Member:
+    """Say what a `ModuleList` does not: which class its parts have."""
+    return cast(Member, module)
 
 
 def save_model(model: FusionModel, folder: Path) -> None:
@@ -321,24 +389,18 @@ def save_model(model: FusionModel, folder: Path) -> None:
         {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
         folder / WEIGHTS_FILE,
     )
-    write_json(
-        folder / CONFIG_FILE,
-        {
-            "schema_version": MODEL_VERSION,
-            # Lists, since the order counts and JSON's keys are written sorted.
-            "modalities": [{"name": n, "encoder": e} for n, e in model.encoders.items()],
-            "targets": [
-                {"name": name, "kind": target.kind, "state": target.state()}
-                for name, target in model.targets.items()
-            ],
-            "fusion": model.config.model_dump(mode="json"),
-            "members": len(model.members),
-        },
-    )
+    write_json(folder / CONFIG_FILE, {"schema_version": MODEL_VERSION, **model.describe()})
 
 
-def load_model(folder: Path) -> FusionModel:
+def load_model(
+    folder: Path, build_network: Callable[[str], nn.Module] | None = None
+) -> FusionModel:
     """Read what `save_model` wrote.
+
+    Args:
+        folder: The train stage's out, or one of the baselines'.
+        build_network: Builds the network of a modality's encoder, whose weights are then those that
+            were trained along; needed for a model that has such.
 
     Returns:
         The model in evaluation mode on the CPU.
@@ -363,11 +425,17 @@ def load_model(folder: Path) -> FusionModel:
             f"the trained model in {folder} has schema version {stored.get('schema_version')}, this "
             f"release reads {MODEL_VERSION}; {again}"
         )
+    if stored["tuned"] and build_network is None:
+        raise StageError(
+            f"the model in {folder} has encoders of its own ({', '.join(stored['tuned'])}), and is "
+            "read with a function that builds their networks; use mm_assets.stages.trained"
+        )
     model = FusionModel(
         {item["name"]: item["encoder"] for item in stored["modalities"]},
         {t["name"]: find_target(t["kind"]).from_state(t["state"]) for t in stored["targets"]},
         FusionConfig.model_validate(stored["fusion"]),
         members=stored["members"],
+        tuned={name: build_network(name) for name in stored["tuned"]} if build_network else None,
     )
     try:
         model.load_state_dict(weights)

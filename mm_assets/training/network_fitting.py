@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mm_assets.contracts.errors import TrainingError
 from mm_assets.data.progress import show_progress
 from mm_assets.encoders.learned import ANSWERS, BODY, CONSTANTS, LearnedEncoder
+from mm_assets.training.contrastive import contrastive_loss
 from mm_assets.training.encoder_fitting import FITTERS, State, fit_encoder
 from mm_assets.training.spool import Spool
 from mm_assets.training.supervision import Supervision
@@ -119,31 +119,6 @@ def supervised_loss(
         labels = torch.from_numpy(supervision.labels[name][chosen]).to(answer.device)
         losses.append(supervision.weights[name] * supervision.targets[name].loss(answer, labels))
     return torch.stack(losses).sum()
-
-
-def contrastive_loss(
-    one: Float[Tensor, "pair dim"], other: Float[Tensor, "pair dim"], *, temperature: float
-) -> Float[Tensor, ""]:
-    """Tell each row's partner from the partners of all other rows, in both directions.
-
-    Args:
-        one: Vectors of any length; row ``i`` belongs with ``other[i]``.
-        other: Another view of the same rows, or the same view by other dropout.
-        temperature: What cosines are divided by.
-
-    Returns:
-        Mean over rows and directions, in nats; ``log(pair)`` where vectors carry no signal.
-
-    Source:
-        van den Oord et al. 2018, https://arxiv.org/abs/1807.03748 (InfoNCE);
-        Gao et al. 2021, https://arxiv.org/abs/2104.08821 (SimCSE: dropout as the other view);
-        Radford et al. 2021, https://arxiv.org/abs/2103.00020, Figure 3 (both directions).
-    """
-    cosines = F.normalize(one, dim=1) @ F.normalize(other, dim=1).T  # (pair, pair)
-    partner = torch.arange(len(one), device=one.device)
-    there = F.cross_entropy(cosines / temperature, partner)
-    back = F.cross_entropy(cosines.T / temperature, partner)
-    return (there + back) / 2
 
 
 def _fit_constants(encoder: LearnedEncoder, spool: Spool, samples: Rows) -> State:
