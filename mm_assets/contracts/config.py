@@ -243,6 +243,18 @@ class EvaluationConfig(Section):
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     slices: list[str] = []  # columns of the raw table by whose values the test rows are looked at
+    # What answers are to be right by where the unsure ones are left to a person; null asks for none.
+    abstain_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    noise_levels: Annotated[list[Share], Field(min_length=2)] = [0.0, 0.25, 0.5, 0.75, 1.0]
+    noise_rows: Annotated[int, Field(ge=0)] = 200  # test rows that are disturbed; 0 measures none
+    attributed_rows: Annotated[int, Field(ge=0)] = 3  # rightly answered ones, and as many wrongly
+
+    @field_validator("noise_levels")
+    @classmethod
+    def _rise(cls, levels: list[float]) -> list[float]:
+        if sorted(set(levels)) != levels:
+            raise ValueError(f"must rise, such as [0, 0.5, 1], got {levels}")
+        return levels
 
 
 class ExportConfig(Section):
