@@ -86,7 +86,9 @@ class Record:
 
 
 def read_stages(root: Path) -> list[Stage]:
-    """Read every stage instance (`foreach` and `matrix` resolved) and every `.dvc` file.
+    """Read every stage instance (`foreach` and `matrix` resolved) and the `.dvc` files they read.
+
+    Other `.dvc` files, such as those of registered models, are no part of the pipeline.
 
     Args:
         root: The folder that holds `dvc.yaml`.
@@ -97,7 +99,8 @@ def read_stages(root: Path) -> list[Stage]:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        stages = [_describe(stage, root) for stage in repo.index.stages]
+        everything = [_describe(stage, root) for stage in repo.index.stages]
+    stages = [one for one in everything if not one.is_source or any(map(one.feeds, everything))]
     owners: dict[str, str] = {}
     for stage in stages:
         if stage.asset in owners:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -28,12 +28,10 @@ def promote(force: str | None) -> None:
     """
     from mm_assets.registry.promotion import promote as promote_candidate
 
-    if force is not None and not force.strip():
-        raise RegistryError("--force needs a reason, which is recorded; got an empty one")
     outcome = promote_candidate(Path.cwd(), force=force)
-    if outcome.what in ("refused", "taken back"):
-        raise RegistryError(outcome.explain())
     _show_verdict(outcome.model)
+    if outcome.what in ("refused", "taken back"):
+        _refuse(outcome.explain())
     click.echo(outcome.explain())
     if outcome.what in ("promoted", "forced"):
         click.echo("commit registry/ with git and `dvc push`, and others have it too")
@@ -86,7 +84,7 @@ def show(name: str | None) -> None:
     workspace = Workspace(Path.cwd())
     found = read_registry(workspace.registry)
     if (name := name or found.champion) is None:
-        raise RegistryError("there is no champion yet; make one with `mm promote`, or give an ID")
+        _refuse("there is no champion yet; make one with `mm promote`, or give an ID")
     model = found.find(name)
     facts = {
         "state": model.state,
@@ -108,6 +106,15 @@ def publish() -> None:
     from mm_assets.registry.promotion import publish_champion
 
     click.echo(f"registry/champion is {publish_champion(Path.cwd())}")
+
+
+def _refuse(text: str) -> NoReturn:
+    """End the command with an error.
+
+    Raises:
+        RegistryError: Always.
+    """
+    raise RegistryError(text)
 
 
 def _show_verdict(model: Model) -> None:

@@ -12,18 +12,9 @@ from mm_assets.data.table import ID
 from mm_assets.evaluation.metrics import compare_paired
 from mm_assets.evaluation.reliability import measure_reliability
 from mm_assets.evaluation.slices import adjust_holm
-from mm_assets.export.parity import round_up
-from mm_assets.registry.record import Claim, Gate, Needed
+from mm_assets.registry.record import GATES, Claim, Gate, Needed, Verdict
 from mm_assets.registry.trial import AS_GIVEN, Pair, Trial
 
-# By the name of its gate, which is also that of the check in Dagster.
-GATES = {
-    "candidate_is_not_worse": "On the rows as they are, no target is worse than the champion's.",
-    "worst_subset_is_not_worse": "Nor is any target where modalities are missing.",
-    "candidate_is_calibrated": "Its stated probabilities are as close to the truth.",
-    "candidate_matches_pytorch": "The exported model answers as the trained and evaluated one does.",
-    "candidate_is_fast_enough": "It answers one row in about the champion's time.",
-}
 FIRST = "no champion yet"
 CONSTANT = "no champion yet, so compared with the best constant answer"
 
@@ -33,7 +24,7 @@ def judge_gates(
     config: Config,
     *,
     parity: dict[str, float],
-    champion_parity: dict[str, float],
+    opponent: Verdict | None,
     predictions: pd.DataFrame,
 ) -> tuple[Gate, ...]:
     """Judge every gate.
@@ -42,7 +33,7 @@ def judge_gates(
         trial: Both models' answers.
         config: `promotion`, `evaluation`, `export.tolerance` and `seed`.
         parity: What the export stage found: largest differences by name.
-        champion_parity: The same of the champion, when it was registered.
+        opponent: What the champion's gates said when it was the candidate.
         predictions: Of the evaluate stage: by test row and target, the trained model's answer.
     """
     claims = {
@@ -52,7 +43,7 @@ def judge_gates(
         "candidate_matches_pytorch": compare_with_pytorch(
             trial,
             parity,
-            champion_parity,
+            opponent,
             predictions,
             tolerance=config.export.tolerance,
         ),
@@ -201,7 +192,7 @@ def compare_calibration(trial: Trial, config: Config) -> list[Claim]:
 def compare_with_pytorch(
     trial: Trial,
     parity: dict[str, float],
-    champion_parity: dict[str, float],
+    opponent: Verdict | None,
     predictions: pd.DataFrame,
     *,
     tolerance: float,
@@ -214,8 +205,10 @@ def compare_with_pytorch(
         RegistryError: The evaluate stage has not answered a row that is in the test split now.
     """
     measured = {f"export: {name}": value for name, value in parity.items()}
-    others: dict[str, float | None] = {
-        f"export: {name}": value for name, value in champion_parity.items()
+    others = {
+        claim.about: claim.candidate
+        for gate in (opponent.gates if opponent else ())
+        for claim in gate.claims
     }
     for name, target in trial.candidate.targets.items():
         pair = trial.pair(name, AS_GIVEN)
@@ -228,11 +221,11 @@ def compare_with_pytorch(
                 "`dvc repro`"
             )
         gap = np.abs(pair.ours - np.stack(told.loc[ids].to_list())).max() / target.unit
-        measured[f"{name}: test rows, against what was evaluated"] = float(gap)
+        measured[f"{name}: largest difference from what was evaluated"] = float(gap)
     return [
         Claim(
-            about=f"largest difference ({what})",
-            candidate=round_up(value),
+            about=what,
+            candidate=value,
             champion=others.get(what),
             needed="at most",
             threshold=tolerance,

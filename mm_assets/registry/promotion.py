@@ -85,6 +85,8 @@ def promote(root: Path, *, force: str | None = None) -> Outcome:
         ServingError: There is no exported model.
         StageError: A stage has not run, or somebody else changes the registry.
     """
+    if force is not None and not force.strip():
+        raise RegistryError("--force needs a reason, which is recorded; got an empty one")
     workspace = Workspace(root)
     config = read_config(workspace.params)
     with hold_lock(workspace.lock("registry"), what="a change of the registry"):
@@ -194,9 +196,9 @@ def recover(workspace: Workspace) -> None:
                 registry = registry.model_copy(update={"models": kept})
                 write_registry(workspace.registry, registry)
                 folders.remove_unfinished(workspace, registry)
-    link = folders.published(workspace)
-    if registry.champion is not None and link is not None and link != registry.champion:
-        _publish(workspace, registry)
+    champion = registry.champion
+    if champion is not None and folders.model_folder(workspace, champion).is_dir():
+        _publish(workspace, registry)  # what is not here, as in a fresh clone, nobody waits for
 
 
 def require_complete(workspace: Workspace) -> None:
@@ -275,26 +277,17 @@ def judge(
     from mm_assets.registry.gates import judge_gates
     from mm_assets.registry.trial import hold_trial
 
-    champion = registry.champion
-    if (
-        forced
-        and champion is not None
-        and _targets(workspace, champion) != _targets(workspace, name)
-    ):
-        champion = None
-    other = registry.models[champion] if champion else None
-    folder = folders.model_folder(workspace, name)
-    trial = hold_trial(
-        workspace,
-        config,
-        folder,
-        folders.restore(workspace, champion, other.files) if champion and other else None,
-    )
+    champion, folder = registry.champion, folders.model_folder(workspace, name)
+    opponent = registry.models[champion] if champion else None
+    place = folders.restore(workspace, champion, opponent.files) if champion and opponent else None
+    if forced and place and _read_targets(place) != _read_targets(folder):
+        champion = opponent = place = None
+    trial = hold_trial(workspace, config, folder, place)
     gates = judge_gates(
         trial,
         config,
         parity=_read_parity(registry.models[name]),
-        champion_parity=_read_parity(other) if other else {},
+        opponent=opponent.verdict if opponent else None,
         predictions=pd.read_parquet(workspace.evaluation / "predictions.parquet"),
     )
     return Verdict(champion=champion, rows=len(trial.rows), left_out=trial.left_out, gates=gates)
@@ -317,10 +310,10 @@ def _list_retired(registry: Registry) -> list[str]:
     return [n for n, model in registry.models.items() if model.state in ("retired", "taken_back")]
 
 
-def _targets(workspace: Workspace, name: str) -> object:
+def _read_targets(folder: Path) -> object:
     """Give what a model answers: kinds and classes by target."""
-    signature = read_signature(folders.model_folder(workspace, name))
-    return {t["name"]: (t["kind"], t.get("classes")) for t in signature["targets"]}
+    targets = read_signature(folder)["targets"]
+    return {target["name"]: (target["kind"], target.get("classes")) for target in targets}
 
 
 def _read_parity(model: Model) -> dict[str, float]:

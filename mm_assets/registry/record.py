@@ -14,6 +14,15 @@ from mm_assets.data.atomic import write_json
 REGISTRY_VERSION = 1
 REGISTRY_FILE = "registry.json"
 
+# By the name of its gate, which is also that of the check in Dagster.
+GATES = {
+    "candidate_is_not_worse": "On the rows as they are, no target is worse than the champion's.",
+    "worst_subset_is_not_worse": "Nor is any target where modalities are missing.",
+    "candidate_is_calibrated": "Its stated probabilities are as close to the truth.",
+    "candidate_matches_pytorch": "The exported model answers as the trained and evaluated one does.",
+    "candidate_is_fast_enough": "It answers one row in about the champion's time.",
+}
+
 Needed = Literal["at least", "at most"]
 
 # A candidate has not been judged. A retired model was champion; one taken back has been rolled back.

@@ -12,9 +12,13 @@ from mm_assets.contracts.errors import ConfigError
 from mm_assets.contracts.workspace import Workspace
 from orchestration.dvc_stages import project_root
 
+PIPELINE = dg.AssetSelection.all() - dg.AssetSelection.groups(
+    "actions"
+)  # stages, and what feeds them
+
 retrain = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.all(),
+    selection=PIPELINE,
     description="Every stage that is stale, in order. DVC skips the rest in milliseconds.",
 )
 
