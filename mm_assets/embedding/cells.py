@@ -19,7 +19,7 @@ from mm_assets.data.decoding_pool import DecodingPool
 from mm_assets.data.parallel import map_ahead
 from mm_assets.data.store import vector_key
 from mm_assets.data.table import ID, RENDER, SPLIT
-from mm_assets.embedding.preparation import Item, collate_each, decode_items
+from mm_assets.embedding.preparation import Item, Noise, collate_each, decode_items
 from mm_assets.modalities.base import digest_content
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Cells:
         encoder: Whose arrays they become.
         folder: The data folder.
         compute: What decoding may cost, and how many workers there are.
+        noise: How each row is disturbed, if at all; no part of its key.
         keys: Each row's name in the store, (row,), 32 bytes: by content, read anew, and rendering.
         sizes: By which alike cells share a batch: characters of a text, else bytes of content.
     """
@@ -63,6 +64,7 @@ class Cells:
         encoder: Encoder,
         folder: Path,
         compute: ComputeConfig,
+        noise: Sequence[Noise] | None = None,
     ) -> None:
         """Read every cell once.
 
@@ -75,6 +77,7 @@ class Cells:
         self.encoder = encoder
         self.folder = folder
         self.compute = compute
+        self.noise = noise
         self._ids, self._cells, self._renders = (
             rows[column].tolist() for column in (ID, name, RENDER)
         )
@@ -120,7 +123,7 @@ class Cells:
         render = self._renders[row]
         plan = json.loads(render).get(self.name) if isinstance(render, str) else None
         text = None if plan is None else json.dumps(plan, sort_keys=True)
-        return Item(row, self._cells[row], text)
+        return Item(row, self._cells[row], text, self.noise[row] if self.noise else None)
 
     def cut(self, rows: Rows) -> Iterator[Rows]:
         """Cut rows into batches."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mm_assets.contracts.workspace import Workspace
     from mm_assets.embedding.cells import Cells, Rows
     from mm_assets.embedding.shares import Share
+    from mm_assets.embedding.states import State
+    from mm_assets.encoders.base import Encoder
     from mm_assets.modalities.base import Arrays
 
     Part = tuple[Rows, list[Arrays] | None]  # rows of a batch; each one's arrays, if decoded
@@ -89,12 +91,28 @@ def _keep(cells: Cells, share: Share, parts: Sequence[Encoded]) -> None:
 
 
 def encode(cells: Cells, share: Share, rows: Rows) -> Generator[Encoded]:
+    """Compute vectors with the network that a share's state makes; see `run_network`.
+
+    Raises:
+        ConfigError: The device cannot compute in the encoder's precision.
+    """
+    return run_network(cells, lambda: build_network(cells.encoder, share.fitted.state), rows)
+
+
+def run_network(
+    cells: Cells, make_network: Callable[[], nn.Module], rows: Rows
+) -> Generator[Encoded]:
     """Compute vectors, batch by batch.
 
     Each worker runs the network on a batch alone, with one thread: several batches at once wait for
     each other less than several threads a batch do, above all on a busy machine, and a vector does
     not depend on how many there are. Files are decoded meanwhile in processes of their own; other
     cells by the worker itself.
+
+    Args:
+        cells: Of one modality.
+        make_network: Gives its network, in evaluation mode; called while decoding begins.
+        rows: The numbers of those that are computed.
 
     Yields:
         Rows, their steps and their vectors, one after the other.
@@ -108,7 +126,7 @@ def encode(cells: Cells, share: Share, rows: Rows) -> Generator[Encoded]:
         first = starter.submit(next, parts)  # decoding begins while the network is built
         import torch
 
-        run = _build(cells, share)
+        run = _place(cells, make_network())
         threads = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(
@@ -128,8 +146,18 @@ def _read(cells: Cells, rows: Rows) -> tuple[Generator[Part], int]:
     return ((batch, None) for batch in batches), AHEAD * cells.workers
 
 
-def _build(cells: Cells, share: Share) -> Callable[[Part], Encoded]:
-    """Build the network, and give what runs it on one batch.
+def build_network(encoder: Encoder, state: State) -> nn.Module:
+    """Build the network that makes the vectors, or the sequences, of an encoder.
+
+    Args:
+        encoder: Of `params.yaml`.
+        state: As it was fitted; empty where it has none.
+    """
+    return (encoder.sequence_network if encoder.sequence else encoder.network)(state or None)
+
+
+def _place(cells: Cells, built: nn.Module) -> Callable[[Part], Encoded]:
+    """Bring a network to where it computes, and give what runs it on one batch.
 
     Raises:
         ConfigError: The device cannot compute in the encoder's precision.
@@ -140,9 +168,8 @@ def _build(cells: Cells, share: Share) -> Callable[[Part], Encoded]:
     from mm_assets.training.precision import place_network
 
     encoder, device = cells.encoder, choose_device(cells.compute.device)
-    build = encoder.sequence_network if encoder.sequence else encoder.network
     network: nn.Module = place_network(
-        build(share.fitted.state or None),
+        built,
         device,
         precision=encoder.precision,
         where=f"modalities.{cells.name}.encoder",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
+class Noise(NamedTuple):
+    """How a decoded value is disturbed; see `Modality.corrupt`.
+
+    Attributes:
+        level: From 0 to 1.
+        seed: Of all its chance.
+    """
+
+    level: float
+    seed: int
+
+
 class Item(NamedTuple):
     """One cell to decode.
 
@@ -22,20 +35,22 @@ class Item(NamedTuple):
         row: Its number, for whoever asked.
         cell: What the table holds.
         plan: How a copy is rendered, as JSON text; null for the sample itself.
+        noise: How it is disturbed after that, if at all.
     """
 
     row: int
     cell: object
     plan: str | None
+    noise: Noise | None = None
 
 
 def decode_items(items: Sequence[Item], modality: Modality[Any], folder: Path) -> list[Any]:
-    """Decode and render.
+    """Decode, render and disturb.
 
     Raises:
         BadSampleError: A cell cannot be used.
     """
-    return [_decode(item, modality, folder) for item in items]
+    return list(_decode(items, modality, folder))
 
 
 def collate_each(
@@ -46,7 +61,7 @@ def collate_each(
     Raises:
         BadSampleError: A cell cannot be used.
     """
-    return [modality.collate([_decode(item, modality, folder)], inputs) for item in items]
+    return [modality.collate([value], inputs) for value in _decode(items, modality, folder)]
 
 
 def join_rows(rows: Sequence[Arrays]) -> Arrays:
@@ -62,6 +77,16 @@ def join_rows(rows: Sequence[Arrays]) -> Arrays:
     return joined
 
 
-def _decode(item: Item, modality: Modality[Value], folder: Path) -> Value:
-    value = modality.decode(item.cell, folder)
-    return value if item.plan is None else modality.render(value, json.loads(item.plan))
+def _decode(items: Sequence[Item], modality: Modality[Value], folder: Path) -> Generator[Value]:
+    """Decode one after the other; what differs from the item before in its noise alone, once."""
+    for _, alike in itertools.groupby(items, key=lambda item: (str(item.cell), item.plan)):
+        first, *others = alike
+        value = modality.decode(first.cell, folder)
+        if first.plan is not None:
+            value = modality.render(value, json.loads(first.plan))
+        for item in (first, *others):
+            if item.noise is None:
+                yield value
+            else:
+                rng = np.random.default_rng(item.noise.seed)
+                yield modality.corrupt(value, item.noise.level, rng)

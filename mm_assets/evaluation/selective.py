@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from matplotlib.figure import Figure
 
 from mm_assets.contracts.errors import DataContractError
+from mm_assets.evaluation.answers import answer_rows
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture
 from mm_assets.evaluation.metrics import (
     resample_groups,
     split_resamples,
@@ -267,3 +269,48 @@ def _find_risks(
     ]
     risks: np.ndarray = np.array(found) / wanted
     return risks
+
+
+def _measure(material: Material) -> ByTarget:
+    evidence: ByTarget = {}
+    level = material.config.confidence
+    drawn: dict[str, Any] = {"resamples": material.config.bootstrap, "seed": material.seed}
+    wanted = material.config.abstain_accuracy
+    on_validation = answer_rows(material.model, material.validation.examples) if wanted else {}
+    for name, target in material.targets.items():
+        given = material.as_given[name]
+        labels = material.test.labels(name)[given.rows]
+        claims = target.confidences(labels, given.probabilities)
+        if claims is None:
+            continue
+        their = material.groups_of(given)
+        owners = their.repeat(len(claims[0]) // len(their))  # several claims a row, or one
+        found = measure_selective(*claims, owners, level=level, **drawn)
+        if wanted:
+            answers = on_validation[name]
+            labels = material.validation.labels(name)[answers.rows]
+            known = target.confidences(labels, answers.probabilities)
+            assert known is not None
+            settled = settle_abstention(*known, accuracy=wanted)
+            if settled["threshold"] is not None:
+                settled["test"] = measure_abstention(
+                    settled["threshold"], *claims, owners, level=level, **drawn
+                )
+            found["abstention"] = settled
+        evidence[name] = {"selective": found}
+    return evidence
+
+
+def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "selective" not in found:
+        return {}
+    selective = found["selective"]
+    kept = selective.get("abstention", {}).get("test")
+    return {"aurc": selective["aurc"]} | ({"abstention_coverage": kept["coverage"]} if kept else {})
+
+
+EVIDENCE = Evidence(
+    _measure,
+    _follow,
+    pictures={"selective": Picture("selective", "answering only where it is sure", plot_selective)},
+)
