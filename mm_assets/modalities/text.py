@@ -209,9 +209,9 @@ class Text(base.Modality[str]):
     def corrupt(self, value: str, level: float, rng: np.random.Generator) -> str:
         """Drop words, and mistype what stays; see `Modality.corrupt`.
 
-        Of the words (or characters, see `split_units`) one, drawn evenly, stays and each other goes
-        with probability `level`; each character (grapheme cluster) of the rest is mistyped with
-        probability ``level / 4``, see `mistype`.
+        Each word (or character, see `split_units`) goes with probability `level`, and each
+        character (grapheme cluster) of the rest is mistyped with probability ``level / 4``, see
+        `mistype`. Where nothing to see is left, one word stays, drawn evenly.
 
         Raises:
             DataContractError: The level is not in [0, 1].
@@ -221,15 +221,13 @@ class Text(base.Modality[str]):
         """
         self._require_level(level)
         units, spaces = split_units(value)
-        visible = [place for place, unit in enumerate(units) if _is_visible(unit)]
+        visible = [unit for unit in units if _is_visible(unit)]
         if not level or not visible:
             return value
-        stays = rng.random(len(units)) >= level
-        safe = visible[rng.integers(len(visible))]
-        stays[safe] = True
-        kept = (spaces[place] + units[place] for place in np.flatnonzero(stays))
-        mistyped = clean_text(mistype("".join(kept), level * TYPO_SHARE, rng))
-        return mistyped if _is_visible(mistyped) else units[safe]
+        stays = np.flatnonzero(rng.random(len(units)) >= level)
+        kept = "".join(spaces[place] + units[place] for place in stays)
+        mistyped = clean_text(mistype(kept, level * TYPO_SHARE, rng))
+        return mistyped if _is_visible(mistyped) else visible[rng.integers(len(visible))]
 
     def collate(self, values: Sequence[str], inputs: Mapping[str, Any]) -> base.Arrays:
         """Cut texts into tokens, n-grams or words, as the encoder asks, and pad to the longest.
