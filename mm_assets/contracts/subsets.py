@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 ALL_UP_TO = 5  # modalities; 31 subsets
+SPECIALISTS_UP_TO = 3  # modalities; 6 models to train beside the one
 
 
 def list_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -16,6 +17,16 @@ def list_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     count = len(modalities)
     sizes = range(1, count + 1) if count <= ALL_UP_TO else (1, count - 1, count)
     return [chosen for size in sizes for chosen in itertools.combinations(modalities, size)]
+
+
+def list_specialists(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """List the subsets for which a model of their own is trained, to compare the one model with.
+
+    Every subset but the whole up to three modalities; beyond that each modality alone. One modality
+    has none.
+    """
+    largest = len(modalities) - 1 if len(modalities) <= SPECIALISTS_UP_TO else 1
+    return [subset for subset in list_subsets(modalities) if len(subset) <= largest]
 
 
 def name_subset(modalities: Sequence[str]) -> str:

@@ -56,6 +56,11 @@ class Workspace:
         return self.artifacts / "model"
 
     @property
+    def baselines(self) -> Path:
+        """Simpler models, and models of some modalities alone, that the one is compared with."""
+        return self.artifacts / "baselines"
+
+    @property
     def evaluation(self) -> Path:
         """Metrics and plots of the test split."""
         return self.artifacts / "evaluation"
@@ -110,6 +115,11 @@ class Workspace:
     def spool(self) -> Path:
         """Where rows that a network learns from wait, in a file without a name."""
         return self.root / ".mm" / "spool"
+
+    @property
+    def unfinished(self) -> Path:
+        """What a training run that was interrupted has reached."""
+        return self.root / ".mm" / "unfinished"
 
     @property
     def weights(self) -> Path:

@@ -24,7 +24,7 @@ from mm_assets.data.atomic import UNFINISHED, write_json, write_text
 from mm_assets.data.lock import hold_lock
 from mm_assets.stages.project import Project, build_project, load_project
 
-STAGES = ("validate", "augment", "embed", "train", "evaluate", "export", "card")
+STAGES = ("validate", "augment", "embed", "train", "baselines", "evaluate", "export", "card")
 
 
 @dataclass(frozen=True)
