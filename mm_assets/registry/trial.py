@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mm_assets.contracts.config import Config
 from mm_assets.contracts.errors import RegistryError
@@ -273,7 +273,8 @@ def answer_subsets(
 ) -> dict[Subset, Answers]:
     """Answer the rows from all that they have, and from each subset alone where they have it.
 
-    Every cell is decoded once. A row that has no more than the subset is asked once.
+    Every cell is decoded once. A row that has no more than the subset is asked once, unless the
+    model reads it in the light of others, which may have more.
 
     Args:
         predictor: The model.
@@ -284,7 +285,8 @@ def answer_subsets(
     Returns:
         By subset, `AS_GIVEN` among them, by target: (row, column), NaN where a row was not asked.
     """
-    keys = list(predictor.modalities)
+    keys, context = list(predictor.modalities), bool(predictor.signature.get("context"))
+    groups = pd.factorize(rows[GROUP].fillna(rows[ID]))[0]
     cells = rows.reindex(columns=keys)
     has = cells.notna().to_numpy()
     asked: dict[Subset, np.ndarray] = {AS_GIVEN: np.ones(len(rows), bool)}
@@ -299,25 +301,29 @@ def answer_subsets(
             empty = np.full((len(rows), output.shape[1]), np.nan, output.dtype)
             found[subset].setdefault(name, empty)[places] = output
 
-    for places in show_progress(
-        _cut(len(rows)), title="promote: asking", total=len(rows), size=len
-    ):
+    def ask(places: np.ndarray, values: dict[str, list[object]]) -> Mapping[str, np.ndarray]:
+        arrays, presence = collate_rows(predictor.modalities, predictor.inputs, values)
+        if context:
+            arrays["groups"] = groups[places].astype(np.int64)
+        return predictor.run(arrays, presence)
+
+    batches = _cut_groups(groups) if context else _cut(len(rows))
+    for places in show_progress(batches, title="promote: asking", total=len(rows), size=len):
         values = {
             key: _decode(predictor, key, rows[ID].iloc[places], cells[key].iloc[places], folder)
             for key in keys
         }
-        given = predictor.run(*collate_rows(predictor.modalities, predictor.inputs, values))
+        given = ask(places, values)
         store(AS_GIVEN, places, given)
         for subset, mask in shown.items():
-            same = (has[places] == mask).all(axis=1)
+            same = (has[places] == mask).all(axis=1) & (not context)
             store(subset, places[same], {name: answer[same] for name, answer in given.items()})
             more = np.flatnonzero(asked[subset][places] & ~same)
             if len(more):
                 part = {
                     key: [values[key][at] if key in subset else None for at in more] for key in keys
                 }
-                batch = collate_rows(predictor.modalities, predictor.inputs, part)
-                store(subset, places[more], predictor.run(*batch))
+                store(subset, places[more], ask(places[more], part))
     return found
 
 
@@ -371,6 +377,17 @@ def _cut(count: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + BATCH, count))
 
 
+def _cut_groups(groups: Int[np.ndarray, " row"]) -> Iterator[np.ndarray]:
+    """Cut rows into batches of whole groups, each group's rows in their order."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.flatnonzero(np.diff(groups[order], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        if end - start >= BATCH or end == len(groups):
+            yield order[start:end]
+            start = end
+
+
 def _drop_nulls(rows: pd.DataFrame) -> list[dict[str, object]]:
     """Give rows as mappings, missing cells as null."""
     records = rows.astype("object").where(rows.notna(), None).to_dict("records")
@@ -386,8 +403,8 @@ def _decode(
         StageError: A cell that was valid cannot be decoded now; names sample and file.
     """
     values: list[object] = []
-    for sample, cell in zip(ids, cells.where(cells.notna(), None), strict=True):
-        if cell is None:
+    for sample, cell, there in zip(ids, cells, cells.notna(), strict=True):
+        if not there:
             values.append(None)
             continue
         with name_broken_cell(f"promote: {key} of", sample, cell):
