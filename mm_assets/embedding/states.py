@@ -148,7 +148,7 @@ def _learn(
         torch.set_num_threads(cells.compute.threads or 1)
         try:
             with Spool(workspace.spool) as spool:
-                _fill(spool, cells, rows, workspace)
+                fill_spool(spool, cells, rows, workspace)
                 for place, (digest, kept) in enumerate(zip(digests, kept_of, strict=True)):
                     if states[place] is not None:
                         continue
@@ -199,8 +199,19 @@ def _assign_folds(cells: Cells, encoder: LearnedEncoder, rows: Rows) -> Int64[np
     return np.asarray(folds[owner], dtype=np.int64)
 
 
-def _fill(spool: Spool, cells: Cells, rows: Rows, workspace: Workspace) -> None:
-    """Collate training rows, each once, into a file."""
+def fill_spool(spool: Spool, cells: Cells, rows: Rows, workspace: Workspace) -> None:
+    """Collate rows, each once, into a file.
+
+    Args:
+        spool: Empty.
+        cells: Of one modality.
+        rows: Their numbers.
+        workspace: Where the file is.
+
+    Raises:
+        StageError: A cell that was valid cannot be decoded now.
+        DiskError: The disk has too little room.
+    """
     for done, found in show_progress(
         cells.read_each(cells.cut(rows)),
         title=f"read {cells.name}",
@@ -209,7 +220,7 @@ def _fill(spool: Spool, cells: Cells, rows: Rows, workspace: Workspace) -> None:
     ):
         if not len(spool):
             held = sum(array.nbytes for arrays in found for array in arrays.values())
-            what = f"embed@{cells.name}: {len(rows)} training rows, decoded, to learn from"
+            what = f"embed@{cells.name}: {len(rows)} rows, decoded, to learn from"
             require_space(workspace.spool, held * len(rows) // len(done), what=what)
         for arrays in found:
             spool.add(arrays)

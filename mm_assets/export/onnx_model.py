@@ -43,26 +43,30 @@ class EndToEndModel(nn.Module):
         self.arrays = {key: list(names) for key, names in arrays.items()}
         self.encoders = nn.ModuleList(encoders.values())
         self.fusion = fusion
+        self.has_context = fusion.config.context is not None
         self.eval()
 
     @property
     def input_names(self) -> list[str]:
         """Graph inputs, in the order of `forward`'s arguments."""
-        return [f"{k}.{name}" for k in self.keys for name in self.arrays[k]] + ["presence"]
+        names = [f"{k}.{name}" for k in self.keys for name in self.arrays[k]] + ["presence"]
+        return names + (["groups"] if self.has_context else [])
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Give each target's answer, (batch, column).
 
         Args:
-            inputs: The collated arrays, then the presence mask, bool (batch, modality).
+            inputs: The collated arrays, the presence mask, bool (batch, modality), and for a model
+                with a context the number of each row's group, int64 (batch,).
         """
-        *arrays, presence = inputs
+        *arrays, presence = inputs[:-1] if self.has_context else inputs
+        groups = inputs[-1] if self.has_context else None
         remaining = iter(arrays)
         vectors = {}
         for key, encoder in zip(self.keys, self.encoders, strict=True):
             found = encoder(*(next(remaining) for _ in self.arrays[key]))
             vectors[key] = Steps(*found) if isinstance(found, tuple) else found
-        return tuple(self.fusion.probabilities(vectors, presence).values())
+        return tuple(self.fusion.probabilities(vectors, presence, groups).values())
 
 
 def export_onnx(
@@ -77,7 +81,8 @@ def export_onnx(
 
     Args:
         model: The composed model.
-        arrays: One real batch of at least two rows, as `collate_rows` makes it.
+        arrays: One real batch of at least two rows, as `collate_rows` makes it; with `groups` for a
+            model with a context.
         presence: Its mask, bool (batch, modality).
         path: The file to write.
         signature: Kept in the file's metadata too, so that it can be served from the file alone.

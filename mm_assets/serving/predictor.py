@@ -21,7 +21,7 @@ from mm_assets.contracts.errors import BadSampleError, ServingError
 from mm_assets.modalities.base import Arrays, Modality, load_modality
 from mm_assets.targets.base import Target, find_target
 
-SIGNATURE_VERSION = 2
+SIGNATURE_VERSION = 3
 MODEL_FILE, SIGNATURE_FILE, DISABLED_FILE = "model.onnx", "signature.json", "DISABLED"
 
 Row = Mapping[str, object]
@@ -36,8 +36,8 @@ def read_signature(folder: Path) -> dict[str, Any]:
 
     Returns:
         `signature.json`: modalities (name, kind, options, inputs, array names), in the order of
-        the presence mask, and targets (name, kind, and the kind's state: classes, thresholds,
-        mean and scale).
+        the presence mask; targets (name, kind, and the kind's state: classes, thresholds, mean and
+        scale); and whether there is a `context`, so that rows are answered in each other's light.
 
     Raises:
         ServingError: There is none, or it is of another release.
@@ -101,13 +101,22 @@ class Predictor:
             str(folder / MODEL_FILE), options, providers=list_providers(device)
         )
 
-    def predict(self, rows: Sequence[Row], *, folder: Path | None = None) -> list[Answer]:
+    def predict(
+        self,
+        rows: Sequence[Row],
+        *,
+        folder: Path | None = None,
+        groups: Sequence[object] | None = None,
+    ) -> list[Answer]:
         """Answer each row.
 
         Args:
             rows: Cells by modality, as in the sample table; a modality that is absent or null is
                 missing. A file's cell is a path: inside `folder` where one is given, else any.
             folder: The data folder.
+            groups: Of each row what it belongs to (its video, its dialogue), rows of a group in
+                their order: a model with a context reads them in each other's light, any other
+                takes no notice. By default each row is read alone.
 
         Returns:
             Per row, per target: the calibrated probability of each class; of a label set, the
@@ -117,24 +126,32 @@ class Predictor:
             ServingError: As `compute`.
             BadSampleError: A cell cannot be decoded.
         """
-        outputs = self.compute(rows, folder=folder)
+        outputs = self.compute(rows, folder=folder, groups=groups)
         return [
             {name: target.as_json(outputs[name][row]) for name, target in self.targets.items()}
             for row in range(len(rows))
         ]
 
-    def compute(self, rows: Sequence[Row], *, folder: Path | None = None) -> Arrays:
+    def compute(
+        self,
+        rows: Sequence[Row],
+        *,
+        folder: Path | None = None,
+        groups: Sequence[object] | None = None,
+    ) -> Arrays:
         """Run the graph on raw cells.
 
         Args:
             rows: As of `predict`.
             folder: The data folder.
+            groups: As of `predict`.
 
         Returns:
             Per target, float32 (row, column) as `run`.
 
         Raises:
-            ServingError: No row, a row without any modality, or an unknown modality.
+            ServingError: No row, a row without any modality, an unknown modality, or not one group
+                a row.
             BadSampleError: A cell cannot be decoded.
         """
         if not rows:
@@ -153,13 +170,21 @@ class Predictor:
             key: [self._decode(key, row.get(key), folder) for row in rows]
             for key in self.modalities
         }
-        return self.run(*collate_rows(self.modalities, self.inputs, values))
+        if groups is not None and len(groups) != len(rows):
+            raise ServingError(
+                f"predict needs one group a row, got {len(groups)} groups for {len(rows)} rows"
+            )
+        arrays, presence = collate_rows(self.modalities, self.inputs, values)
+        if self.signature["context"]:
+            arrays["groups"] = number_groups(groups or range(len(rows)))
+        return self.run(arrays, presence)
 
     def run(self, arrays: Arrays, presence: np.ndarray) -> Arrays:
         """Run the graph on collated arrays.
 
         Args:
-            arrays: By graph input, as `collate_rows` makes them.
+            arrays: By graph input, as `collate_rows` makes them, and `groups` for a model with a
+                context.
             presence: bool (batch, modality), in the signature's order.
 
         Returns:
@@ -186,6 +211,12 @@ class Predictor:
             return modality.decode(cell, base)
         except BadSampleError as error:
             raise BadSampleError(error.reason, f"{key}: {error.detail}") from None
+
+
+def number_groups(groups: Sequence[object]) -> np.ndarray:
+    """Number groups for the graph: int64 (batch,), equal for rows of a group."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    return np.array([numbers[name] for name in groups], dtype=np.int64)
 
 
 def list_providers(device: Device = "auto") -> list[str | tuple[str, dict[str, str]]]:

@@ -21,10 +21,12 @@ from mm_assets.data.calling import CallBeside
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import read_embeddings
 from mm_assets.stages.project import Project, build_project
+from mm_assets.stages.trained import gather_rows
+from mm_assets.training.baselines import LINEAR_FOLDER, SPECIALISTS_FOLDER
 from mm_assets.training.device import choose_device
-from mm_assets.training.examples import Examples, gather_examples
+from mm_assets.training.examples import Examples
 from mm_assets.training.fitting import fit_model
-from mm_assets.training.linear import LINEAR_FOLDER, fit_linear, measure_linear_gains, save_linear
+from mm_assets.training.linear import fit_linear, measure_linear_gains, save_linear
 from mm_assets.training.model import save_model
 from mm_assets.validation.baselines import check_baselines
 from mm_assets.validation.beside import CheckBeside
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from mm_assets.contracts.workspace import Workspace
     from mm_assets.targets.base import Target
 
-SPECIALISTS_FOLDER = "specialists"
 MOST_PROCESSES = 4  # each holds the vectors once more
 
 
@@ -122,7 +123,7 @@ def baselines(project: Project) -> StageReport:
             **{f"{name}_linear_gain_nats": round(gain, 4) for name, gain in gains.items()},
         },
         suites=(suite,),
-        tables=(_tabulate(found, left_out=[name for name in order if name not in _name(found)]),),
+        tables=(tabulate_specialists({one.subset: one for one in found}, order),),
     )
 
 
@@ -195,27 +196,22 @@ def read_material(project: Project) -> Material:
         for key, target in project.targets.items()
     }
     return Material(
-        gather_examples(rows[is_training], embeddings, targets),
-        gather_examples(rows[~is_training], embeddings, targets),
+        gather_rows(project, rows[is_training], embeddings, targets),
+        gather_rows(project, rows[~is_training], embeddings, targets),
         {key: found.encoder for key, found in embeddings.items()},
         targets,
     )
 
 
-def _name(found: Sequence[Specialist]) -> list[str]:
-    return [one.subset for one in found]
-
-
-def _tabulate(found: Sequence[Specialist], *, left_out: Sequence[str]) -> Table:
+def tabulate_specialists(found: Mapping[str, Specialist], order: Sequence[str]) -> Table:
     """Show how each training went, and which subsets have no specialist."""
     return Table(
         title="Models of their own for some modalities; without epochs, no validation row had any",
         columns=("modalities", "training rows", "epochs", "kept epoch", "validation loss, nats"),
-        rows=(
-            *(
-                (one.subset, one.rows, one.epochs, one.kept_epoch, round(one.validation_loss, 4))
-                for one in found
-            ),
-            *((name, None, None, None, None) for name in left_out),
+        rows=tuple(
+            (name, one.rows, one.epochs, one.kept_epoch, round(one.validation_loss, 4))
+            if (one := found.get(name))
+            else (name, None, None, None, None)
+            for name in order
         ),
     )

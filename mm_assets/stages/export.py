@@ -18,8 +18,8 @@ from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.cells import name_broken_cell
 from mm_assets.data.disk import require_space
 from mm_assets.data.progress import announce
-from mm_assets.data.table import COPY, ID, read_augmented
-from mm_assets.data.vectors import Embeddings, read_embeddings
+from mm_assets.data.table import COPY, GROUP, ID, read_augmented
+from mm_assets.data.vectors import Embeddings
 from mm_assets.export.parity import BATCH_SIZES, Difference, compare, largest_gap, round_up
 from mm_assets.modalities.base import Arrays
 from mm_assets.serving.predictor import (
@@ -34,9 +34,7 @@ from mm_assets.stages.project import Project
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
-    from mm_assets.encoders.base import Encoder
     from mm_assets.export.onnx_model import EndToEndModel
     from mm_assets.training.model import FusionModel
 
@@ -70,11 +68,12 @@ def _export(project: Project, folder: Path) -> StageReport:
     import torch
 
     from mm_assets.export.onnx_model import EndToEndModel, export_onnx
-    from mm_assets.training.model import load_model
+    from mm_assets.stages.trained import encode_rows, find_network, read_model, read_vectors
     from mm_assets.validation.export import check_export
 
     torch.set_num_threads(project.config.compute.count_threads())
-    fusion = load_model(project.workspace.model)
+    embeddings = read_vectors(project)
+    fusion = read_model(project, embeddings)
     keys = list(project.modalities)
     # A training row's vector of a supervised encoder comes from another fold's network.
     folded = any(encoder.supervised for encoder in project.encoders.values())
@@ -92,8 +91,7 @@ def _export(project: Project, folder: Path) -> StageReport:
             f"row has {absent[0]!r}; "
             "add such rows or set `export.enabled: false` in params.yaml"
         )
-    embeddings = {key: read_embeddings(project.workspace.embeddings(key)) for key in keys}
-    networks = {key: _build_network(project.encoders[key], embeddings[key]) for key in keys}
+    networks = {key: find_network(project, fusion, embeddings, key) for key in keys}
     inputs = {key: project.encoders[key].inputs() for key in keys}
 
     def take(subset: tuple[str, ...], size: int) -> tuple[Arrays, np.ndarray]:
@@ -105,11 +103,17 @@ def _export(project: Project, folder: Path) -> StageReport:
             ]
             for key in keys
         }
-        return collate_rows(project.modalities, inputs, batch)
+        return add_groups(*collate_rows(project.modalities, inputs, batch))
+
+    def add_groups(arrays: Arrays, presence: np.ndarray) -> tuple[Arrays, np.ndarray]:
+        """Have three rows at a time belong together, where there is a context."""
+        if fusion.config.context is not None:
+            arrays["groups"] = np.arange(len(presence)) // 3
+        return arrays, presence
 
     # Traced on a batch that has everything, if need be from different rows.
     alone = {key: (values[key,][key] * 2)[:2] for key in keys}
-    arrays, presence = collate_rows(project.modalities, inputs, alone)
+    arrays, presence = add_groups(*collate_rows(project.modalities, inputs, alone))
     weights_bytes = sum(
         tensor.numel() * tensor.element_size()
         for network in (fusion, *networks.values())
@@ -129,10 +133,12 @@ def _export(project: Project, folder: Path) -> StageReport:
     differences = compare(
         _torch_runner(model, list(fusion.targets)), predictor.run, take, list(values), units=units
     )
+    compared = pd.concat(list(rows.values())).drop_duplicates([ID, COPY])
+    vectors = encode_rows(project, fusion, embeddings, compared)
     served = {
         name_subset(subset): largest_gap(
             _serve(predictor, project, rows[subset], subset),
-            _answer(fusion, embeddings, rows[subset], subset),
+            _answer(fusion, vectors, rows[subset], subset),
             units=units,
         )
         for subset in values
@@ -144,11 +150,10 @@ def _export(project: Project, folder: Path) -> StageReport:
         tolerance=project.config.export.tolerance,
         largest_megabytes=project.config.gates.export_megabytes,
     )
-    compared = int(pd.concat(list(rows.values()))[ID].nunique())
     return StageReport(
         stage="export",
-        rows_in=compared,
-        rows_out=compared,
+        rows_in=len(compared),
+        rows_out=len(compared),
         metrics={
             "parity_max_difference": round_up(max(d.largest for d in differences)),
             "served_max_difference": round_up(max(served.values())),
@@ -157,12 +162,6 @@ def _export(project: Project, folder: Path) -> StageReport:
         suites=(suite,),
         tables=(_tabulate(differences, served, [name_subset(subset) for subset in rows]),),
     )
-
-
-def _build_network(encoder: Encoder, embeddings: Embeddings) -> nn.Module:
-    """Build the network that made the stored vectors or sequences."""
-    sequence = embeddings.encoder.get("sequence")
-    return (encoder.sequence_network if sequence else encoder.network)(embeddings.state or None)
 
 
 def _tabulate(differences: list[Difference], served: dict[str, float], subsets: list[str]) -> Table:
@@ -227,7 +226,8 @@ def _serve(
     """Answer raw cells as a user of the exported model would."""
     columns = (rows[key] for key in subset)
     cells = [dict(zip(subset, row, strict=True)) for row in zip(*columns, strict=True)]
-    return predictor.compute(cells, folder=project.workspace.data)
+    groups = list(rows[GROUP].fillna(rows[ID]))
+    return predictor.compute(cells, folder=project.workspace.data, groups=groups)
 
 
 def _answer(
@@ -236,15 +236,15 @@ def _answer(
     rows: pd.DataFrame,
     subset: tuple[str, ...],
 ) -> Arrays:
-    """Answer from the stored vectors, as `evaluate` does."""
+    """Answer from the vectors, as `evaluate` does."""
     import torch
 
-    from mm_assets.training.examples import gather_vectors
+    from mm_assets.training.examples import gather_vectors, number_groups
 
     vectors, _ = gather_vectors(rows, {key: embeddings[key] for key in fusion.modalities})
     shown = torch.tensor([key in subset for key in fusion.modalities])
     with torch.inference_mode():
-        found = fusion.probabilities(vectors, shown.expand(len(rows), -1))
+        found = fusion.probabilities(vectors, shown.expand(len(rows), -1), number_groups(rows))
     return {name: probabilities.numpy() for name, probabilities in found.items()}
 
 
@@ -282,6 +282,7 @@ def _write_signature(
         )
     signature = {
         "schema_version": SIGNATURE_VERSION,
+        "context": fusion.config.context is not None,
         "modalities": modalities,
         "targets": [
             {"name": name, "kind": target.kind, **target.state()}

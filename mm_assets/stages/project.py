@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,13 @@ def build_project(config: Config, workspace: Workspace) -> Project:
     targets = {
         key: load_target(target, where=f"targets.{key}") for key, target in config.targets.items()
     }
+    _check_context(config)
+    _check_finetuning(config, encoders)
+    if config.train.pseudo_labels and not any(one.pseudo_labelled for one in targets.values()):
+        raise ConfigError(
+            "params.yaml: `train.pseudo_labels` needs a target whose answers have a confidence, and "
+            f"{', '.join(targets)} has none; take it out"
+        )
     if config.export.enabled:
         for key, encoder in encoders.items():
             if not encoder.exportable:
@@ -104,3 +112,40 @@ def build_project(config: Config, workspace: Workspace) -> Project:
                     "in float32, and would answer otherwise than the trained model; set one of them"
                 )
     return Project(config, workspace, modalities, encoders, targets)
+
+
+def _check_context(config: Config) -> None:
+    """Require groups, where rows are to be read in the light of their group.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if config.fusion.context is not None and config.data.group is None:
+        raise ConfigError(
+            "params.yaml: `fusion.context` reads each row in the light of the other rows of its "
+            "group, but `data.group` names no column; name the video, dialogue or patient that rows "
+            "belong to, or take `fusion.context` out"
+        )
+
+
+def _check_finetuning(config: Config, encoders: Mapping[str, Encoder]) -> None:
+    """Require encoders that can be trained along with the fusion.
+
+    Raises:
+        ConfigError: There is no such modality, or its encoder is not of that kind.
+    """
+    for key in config.train.finetune:
+        where = f"params.yaml: `train.finetune.{key}`"
+        if key not in encoders:
+            raise ConfigError(f"{where} must name a modality ({', '.join(encoders)})")
+        encoder = encoders[key]
+        if encoder.fitted or encoder.supervised:
+            raise ConfigError(
+                f"{where} trains published weights on, but encoder {encoder.name!r} is fitted on the "
+                "training rows anyway; take it out"
+            )
+        if encoder.precision != "float32":
+            raise ConfigError(
+                f"{where} needs `modalities.{key}.encoder.precision` float32, got "
+                f"{encoder.precision}; `train.precision: bf16` is what speeds training up"
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 import torch
@@ -10,12 +10,11 @@ import torch
 from mm_assets.contracts.report import Plot, StageReport, Table
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.table import read_augmented
-from mm_assets.data.vectors import read_embeddings
 from mm_assets.stages.project import Project
+from mm_assets.stages.trained import build_tuned, gather_rows, open_media, read_vectors
 from mm_assets.training.calibration import measure_gains
 from mm_assets.training.curves import CURVES_PLOT, write_curves
 from mm_assets.training.device import choose_device
-from mm_assets.training.examples import gather_examples
 from mm_assets.training.fitting import fit_model
 from mm_assets.training.model import save_model
 from mm_assets.validation.train import check_training
@@ -27,24 +26,32 @@ def train(project: Project) -> StageReport:
     # Batches of a hundred vectors are too small to share out: two threads took 1.6 times as long.
     torch.set_num_threads(config.compute.threads or 1)
     rows = read_augmented(workspace.augmented, splits=["train", "validation"])
-    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in config.modalities}
+    embeddings = read_vectors(project)
     is_training = rows["split"] == "train"
     targets = {
         key: target.fit(rows.loc[is_training, key], config.targets[key], where=key)
         for key, target in project.targets.items()
     }
-    training_rows = gather_examples(rows[is_training], embeddings, targets)
-    validation_rows = gather_examples(rows[~is_training], embeddings, targets)
-
-    model, curve = fit_model(
-        training_rows,
-        validation_rows,
-        encoders={key: found.encoder for key, found in embeddings.items()},
-        targets=targets,
-        config=config,
-        device=choose_device(config.compute.device),
-    )
-    gains = measure_gains(model, training_rows, validation_rows)
+    chosen = torch.tensor(is_training.to_numpy())
+    with open_media(project, rows) as media:
+        training_rows, validation_rows = (
+            replace(
+                gather_rows(project, rows[part.numpy()], embeddings, targets),
+                media={key: held[part] for key, held in media.items()},
+            )
+            for part in (chosen, ~chosen)
+        )
+        model, curve = fit_model(
+            training_rows,
+            validation_rows,
+            encoders={key: found.encoder for key, found in embeddings.items()},
+            targets=targets,
+            config=config,
+            device=choose_device(config.compute.device),
+            tuned=build_tuned(project, embeddings),
+            memory=workspace.unfinished / "train",
+        )
+        gains = measure_gains(model, training_rows, validation_rows)
     with atomic_folder(workspace.model) as folder:
         save_model(model, folder)
         write_curves(curve, folder)

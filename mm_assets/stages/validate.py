@@ -21,10 +21,12 @@ from mm_assets.validation.rows import (
     drop_found,
     find_bad_rows,
     find_duplicates,
+    find_unordered,
     join_findings,
     name_samples,
     number_contents,
     read_ids,
+    sort_groups,
 )
 from mm_assets.validation.runner import join_suites
 from mm_assets.validation.samples import check_samples
@@ -40,8 +42,8 @@ def validate(project: Project) -> StageReport:
     """Sort the raw table's rows into valid samples and quarantine.
 
     Writes under `artifacts/validated/`:
-        `samples.parquet`: one row per valid sample, in the raw table's order: ``id``, ``group``,
-        ``split`` (where given), modality keys, target keys.
+        `samples.parquet`: one row per valid sample, in the raw table's order, or groups in that
+        of `data.order`: ``id``, ``group``, ``split`` (where given), modality keys, target keys.
         `probes.parquet`: one row per present modality of a valid sample: ``id``, ``modality``,
         ``content`` (hex SHA-256) and what was measured.
         `quarantine.parquet`: one row per finding: ``row`` (from 1), ``id``, ``modality`` (null
@@ -61,7 +63,7 @@ def validate(project: Project) -> StageReport:
     require_columns(given, list(raw.columns), list(project.modalities))
 
     named, probes, findings = judge_rows(project, raw, read_ids(raw, config))
-    samples = drop_found(named, findings)
+    samples = sort_groups(drop_found(named, findings), raw, config)
     kept = _stack_probes(probes, samples)
     lost = len(raw) - len(samples)
     _write(project, samples, kept, findings)
@@ -106,7 +108,8 @@ def judge_rows(
     named = name_samples(raw, config, ids, {key: labels for key, (labels, _) in read.items()})
     probes, findings = _probe_all(project, named)
     illegal = {key: details for key, (_, details) in read.items()}
-    findings = join_findings([find_bad_rows(named, config, illegal), findings])
+    bad = [find_bad_rows(named, config, illegal), find_unordered(named, raw, config)]
+    findings = join_findings([*bad, findings])
     passed = drop_found(named, findings)
     content = number_contents(
         pd.DataFrame(

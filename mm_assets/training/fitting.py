@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mm_assets.contracts.config import Config
 from mm_assets.targets.base import Target
@@ -24,6 +26,8 @@ def fit_model(
     device: torch.device | None = None,
     watch: Callable[[Epoch], None] | None = None,
     title: str = "train",
+    tuned: Mapping[str, nn.Module] | None = None,
+    memory: Path | None = None,
 ) -> tuple[FusionModel, list[Epoch]]:
     """Build a model and train it, as `fusion`, `train` and `seed` of the configuration say.
 
@@ -36,6 +40,8 @@ def fit_model(
         device: Where the network is trained.
         watch: Is told each epoch as it ends.
         title: Of the progress bar.
+        tuned: Networks of encoders that are trained along, whose `media` the examples have.
+        memory: As `train_model`.
 
     Returns:
         The calibrated model in evaluation mode on the CPU, and one point per epoch, the untrained
@@ -43,10 +49,13 @@ def fit_model(
 
     Raises:
         TrainingError: As `train_model`.
+        ConfigError: As `train_model`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = FusionModel(encoders, targets, config.fusion, members=config.train.seeds)
+        model = FusionModel(
+            encoders, targets, config.fusion, members=config.train.seeds, tuned=tuned
+        )
     curve = train_model(
         model,
         train,
@@ -57,5 +66,6 @@ def fit_model(
         device=device,
         watch=watch,
         title=title,
+        memory=memory,
     )
     return model, curve

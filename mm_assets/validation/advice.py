@@ -57,6 +57,7 @@ ADVICE = {
     "label_unknown": "mend the label's spelling (`--set COLUMN=LABEL`), add it to "
     "`targets.TARGET.classes` in params.yaml, or leave the cell empty (`--set COLUMN=`)",
     "no_modality": "fill at least one modality (`--set COLUMN=VALUE`), or delete the row",
+    "order_missing": "write where in its group the row belongs (`--set COLUMN=VALUE`)",
     "number_not_finite": f"write a number (`--set COLUMN=VALUE`), {_EMPTY_CELL}",
     "number_unreadable": f"write a number (`--set COLUMN=VALUE`), {_EMPTY_CELL}; if the column holds "
     "names, call it `categorical` in params.yaml",

@@ -112,6 +112,47 @@ def find_bad_rows(
     return join_findings(findings)
 
 
+def find_unordered(samples: pd.DataFrame, raw: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Find rows that do not say where in their group they belong, where `data.order` is given.
+
+    Args:
+        samples: From `name_samples`.
+        raw: The same rows of the raw table.
+        config: Names the column.
+
+    Returns:
+        Findings.
+    """
+    if config.data.order is None:
+        return join_findings([])
+    silent = clear_blanks(raw[config.data.order]).isna()
+    return report(samples, silent, "order_missing", f"{config.data.order!r} is empty")
+
+
+def sort_groups(samples: pd.DataFrame, raw: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Bring the rows of each group into the order of `data.order`, if it is given.
+
+    Args:
+        samples: Without those that `find_unordered` found.
+        raw: The raw table, same index.
+        config: Names the column: numbers are sorted as such, all else (a date, say) as text.
+
+    Returns:
+        Groups in the order in which they first come; equal places as in the table.
+    """
+    if config.data.order is None:
+        return samples
+    cells = raw.loc[samples.index, config.data.order]
+    numbers = pd.to_numeric(cells, errors="coerce")
+    order = numbers if numbers.notna().all() else as_text(cells)
+    groups = pd.Series(pd.factorize(samples[GROUP])[0], index=samples.index)
+    return samples.loc[
+        pd.DataFrame({"group": groups, "order": order})
+        .sort_values(["group", "order"], kind="stable")
+        .index
+    ]
+
+
 def find_duplicates(
     samples: pd.DataFrame, content: pd.Series, targets: Sequence[str], *, seed: int
 ) -> pd.DataFrame:

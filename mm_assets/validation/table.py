@@ -26,6 +26,7 @@ def name_columns(config: Config) -> dict[str, str]:
     """Map each key of `params.yaml` that names a column of the raw table to that column."""
     columns = {"data.id": config.data.id} if config.data.id else {}
     columns |= {"data.group": config.data.group} if config.data.group else {}
+    columns |= {"data.order": config.data.order} if config.data.order else {}
     columns |= {"data.split": config.data.split} if config.data.split else {}
     for key, modality in config.modalities.items():
         columns |= {f"modalities.{key}.{at}": column for at, column in modality.sources.items()}
