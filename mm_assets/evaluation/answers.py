@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mm_assets.targets.base import Target
 from mm_assets.training.examples import Examples
@@ -46,14 +47,55 @@ def answer_rows(
     if subset is not None:
         numbers, rows = np.flatnonzero(rows.having(*subset).numpy()), rows.offer(*subset)
     answers = {}
-    for name, logits in model.temper(predict_logits(model, rows)).items():
+    for name, found in predict(model, rows).items():
         target, labels = model.targets[name], rows.labels[name].numpy()
         known = target.is_known(labels)
-        probabilities = target.probabilities(logits).numpy()[known]
         answers[name] = Answers(
-            numbers[known], probabilities, target.tally(labels[known], probabilities)
+            numbers[known], found[known], target.tally(labels[known], found[known])
         )
     return answers
+
+
+def predict(model: FusionModel, rows: Examples) -> dict[str, Float[np.ndarray, "row column"]]:
+    """Give calibrated probabilities, or values, of every row by target."""
+    logits = model.temper(predict_logits(model, rows))
+    return {
+        name: model.targets[name].probabilities(found).numpy() for name, found in logits.items()
+    }
+
+
+def predict_shown(
+    model: FusionModel,
+    rows: Examples,
+    numbers: Int[np.ndarray, " case"],
+    shown: Bool[np.ndarray, "case modality"],
+) -> dict[str, Float[np.ndarray, "case column"]]:
+    """Answer for single rows of which something is hidden; rows of their group keep what they have.
+
+    Args:
+        model: Calibrated.
+        rows: Among which the cases are.
+        numbers: Of each case's row; a row may come several times.
+        shown: Which modalities it is answered from, of those that it has.
+    """
+    if rows.groups is None:
+        cases, own = rows.take(torch.from_numpy(numbers)), np.arange(len(numbers))
+    else:
+        groups = rows.groups.numpy()
+        members = [np.flatnonzero(groups == groups[number]) for number in numbers]
+        cases = rows.take(torch.from_numpy(np.concatenate(members)))
+        sizes = [len(one) for one in members]
+        cases = replace(
+            cases, groups=torch.arange(len(numbers)).repeat_interleave(torch.tensor(sizes))
+        )
+        inside = [
+            np.searchsorted(one, number) for one, number in zip(members, numbers, strict=True)
+        ]
+        own = np.cumsum([0, *sizes[:-1]]) + np.array(inside)
+    presence = cases.presence.clone()
+    presence[torch.from_numpy(own)] = torch.from_numpy(shown)
+    found = predict(model, replace(cases, presence=presence))
+    return {name: answers[own] for name, answers in found.items()}
 
 
 def answer_majority(

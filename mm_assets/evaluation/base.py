@@ -56,7 +56,8 @@ class Rows:
 
     def labels(self, target: str) -> Shaped[np.ndarray, " row *label"]:
         """Give a target's encoded labels."""
-        return self.examples.labels[target].numpy()
+        encoded: np.ndarray = self.examples.labels[target].numpy()
+        return encoded
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,13 @@ class Material:
 
     def training_labels(self, target: str) -> Shaped[np.ndarray, " training *label"]:
         """Encode a target's labels of the training rows, copies among them."""
-        return self.targets[target].encode(self.training[target], where=target)
+        encoded: np.ndarray = self.targets[target].encode(self.training[target], where=target)
+        return encoded
 
     def groups_of(self, answers: Answers) -> Shaped[np.ndarray, " row"]:
         """Whom each answered test row belongs to."""
-        return self.test.groups[answers.rows]
+        owners: np.ndarray = self.test.groups[answers.rows]
+        return owners
 
 
 def follow_nothing(_: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from mm_assets.validation.page import open_template
 # Titles in the order of the page; `model_card/ID.html.j2` is what a section shows.
 SECTIONS = {
     "results": "Results",
+    "absence": "Missing modalities",
+    "shapley": "Worth",
     "calibration": "Calibration",
     "slices": "Slices",
     "errors": "Errors",

@@ -11,7 +11,7 @@ from mm_assets.contracts.config import Config
 from mm_assets.contracts.errors import StageError
 from mm_assets.data.atomic import write_json
 
-EVIDENCE_VERSION = 1
+EVIDENCE_VERSION = 2
 AGAIN = "run its stage: `dvc repro evaluate`"
 
 

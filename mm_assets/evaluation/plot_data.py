@@ -54,6 +54,22 @@ def write_plot_data(
             ]
             for name, found in evidence.items()
         },
+        "absence": {
+            name: [
+                {"rate": one["rate"], "score": round(one[found["headline"]], 4)}
+                for one in found["absence"]["curve"]
+            ]
+            for name, found in evidence.items()
+            if "absence" in found
+        },
+        "worth": {
+            name: [
+                {"modality": one["modality"], "worth": round(one["worth"], 4)}
+                for one in found["shapley"]["modalities"]
+            ]
+            for name, found in evidence.items()
+            if "shapley" in found
+        },
         "confusion": {
             name: predictions.loc[predictions["target"] == name, ["true", "predicted"]].to_dict(
                 "records"

@@ -15,14 +15,22 @@ from mm_assets.data.atomic import atomic_folder, write_json
 from mm_assets.data.card import read_card
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import read_augmented
-from mm_assets.data.vectors import Embeddings, read_embeddings
-from mm_assets.evaluation import confusion, recalls, reliability, slices, subsets
+from mm_assets.data.vectors import Embeddings
+from mm_assets.evaluation import (
+    absence,
+    confusion,
+    recalls,
+    reliability,
+    shapley,
+    slices,
+    subsets,
+)
 from mm_assets.evaluation.base import ByTarget, Evidence, Material, Rows, make_table
-from mm_assets.evaluation.errors import list_errors
+from mm_assets.evaluation.errors import show_answers
 from mm_assets.evaluation.evidence import write_by_target
 from mm_assets.evaluation.plot_data import write_plot_data
-from mm_assets.training.examples import gather_examples
-from mm_assets.training.model import FusionModel, load_model
+from mm_assets.stages.trained import encode_rows, gather_rows, read_model, read_vectors
+from mm_assets.training.model import FusionModel
 from mm_assets.validation.evaluate import check_evidence
 from mm_assets.validation.rows import read_ids
 
@@ -35,6 +43,8 @@ EVIDENCE: tuple[Evidence, ...] = (
     subsets.EVIDENCE,
     confusion.EVIDENCE,
     recalls.EVIDENCE,
+    absence.EVIDENCE,
+    shapley.EVIDENCE,
     reliability.EVIDENCE,
     slices.EVIDENCE,
 )
@@ -47,8 +57,10 @@ def evaluate(project: Project) -> StageReport:
     Writes under `artifacts/evaluation/`:
         `metrics.json`: the numbers that are worth following from run to run (`dvc metrics diff`).
         `evidence.json`: everything that was measured, with intervals.
-        `errors.json`: by target, the most confident errors with previews of their modalities.
+        `errors.json`: by target, the most confident errors and some right answers, with previews
+            of their modalities and what each moved the answer by.
         `predictions.parquet`: of every labelled row.
+        `absence_masks.parquet`: what was left of each row when modalities went missing at random.
         `plots/`: pictures; `plot_data/`: the same for `dvc plots diff`.
 
     Raises:
@@ -59,13 +71,14 @@ def evaluate(project: Project) -> StageReport:
     workspace = project.workspace
     material = gather_material(project)
     evidence = measure_evidence(material)
-    errors = list_errors(material, project.modalities, workspace.data)
+    looked_at = show_answers(material, project.modalities, workspace.data)
     metrics = _round({name: follow(found) for name, found in evidence.items()})
     predictions = list_predictions(material)
     with atomic_folder(workspace.evaluation) as folder:
         write_json(folder / "metrics.json", metrics)
         write_by_target(folder / "evidence.json", _round(evidence))
-        write_by_target(folder / "errors.json", _round(errors))
+        write_by_target(folder / "errors.json", _round(looked_at))
+        absence.list_masks(material).to_parquet(folder / "absence_masks.parquet")
         predictions.to_parquet(folder / "predictions.parquet")
         write_plot_data(folder / "plot_data", evidence, predictions)
         titles = draw_pictures(evidence, folder)
@@ -99,7 +112,11 @@ def evaluate(project: Project) -> StageReport:
             make_table(
                 "The most confident errors",
                 ("target", "id", "group", "true", "predicted", "surprise"),
-                [{"target": name} | one for name, found in errors.items() for one in found],
+                [
+                    {"target": name} | one
+                    for name, found in looked_at.items()
+                    for one in found["errors"]
+                ],
             ),
         ),
     )
@@ -114,14 +131,15 @@ def gather_material(project: Project) -> Material:
     """
     config, workspace = project.config, project.workspace
     columns = read_slice_columns(project)
-    torch.set_num_threads(config.compute.count_threads())
-    model = load_model(workspace.model)
+    # Fusing some hundred vectors is too little to share out: two threads take three times as long.
+    torch.set_num_threads(config.compute.threads or 1)
+    embeddings = read_vectors(project)
+    model = read_model(project, embeddings)
     if list(model.modalities) != list(config.modalities):
         raise StageError(
             f"the trained model reads {', '.join(model.modalities)} but params.yaml has "
             f"{', '.join(config.modalities)}; train it again: `dvc repro train`"
         )
-    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in config.modalities}
     test = read_rows(project, "test", model, embeddings)
     if test.table.empty:
         raise StageError(
@@ -145,7 +163,8 @@ def read_rows(
 ) -> Rows:
     """Read one split's rows with their vectors and labels."""
     table = read_augmented(project.workspace.augmented, splits=[split])
-    return Rows(table, gather_examples(table, embeddings, model.targets))
+    vectors = encode_rows(project, model, embeddings, table)
+    return Rows(table, gather_rows(project, table, vectors, model.targets))
 
 
 def read_slice_columns(project: Project) -> pd.DataFrame:

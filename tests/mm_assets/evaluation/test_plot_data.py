@@ -10,6 +10,8 @@ CLASSES = {
     "subsets": {"text": {"accuracy": 0.5}},
     "as_given": {"accuracy": 0.25},
     "confusion": {"classes": ["glad", "sad"], "counts": [[0, 1], [0, 1]]},
+    "absence": {"curve": [{"rate": 0.1, "accuracy": 0.5}]},
+    "shapley": {"modalities": [{"modality": "text", "worth": 0.25}]},
     "recalls": [{"class": "glad", "recall": 0.125, "recall_low": 0, "recall_high": 1}],
     "reliability": {"calibrated": {"bins": [BIN]}, "uncalibrated": {"bins": []}},
 }
@@ -37,6 +39,8 @@ def test_every_kind_has_a_folder_with_a_file_for_each_target_that_has_it(tmp_pat
             {"confidence": 0.85, "right": 0.75, "stated": 0.85, "claims": 4},
         ],
         "recall/mood.json": [{"class": "glad", "recall": 0.125}],
+        "absence/mood.json": [{"rate": 0.1, "score": 0.5}],
+        "worth/mood.json": [{"modality": "text", "worth": 0.25}],
         "subsets/mood.json": [
             {"answered_from": "text", "score": 0.5},
             {"answered_from": "rows as given", "score": 0.25},
@@ -55,5 +59,7 @@ def test_a_kind_that_no_target_has_is_empty_but_there(tmp_path):
     assert {path: found[path] for path in found if "none" in path} == {
         "reliability/none.json": [],
         "recall/none.json": [],
+        "absence/none.json": [],
+        "worth/none.json": [],
         "confusion/none.json": [],
     }

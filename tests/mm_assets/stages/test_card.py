@@ -84,7 +84,9 @@ def test_the_card_is_complete(finished):
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
     parts = PageParts(page)
-    assert len(parts.resources) == 5  # reliability, subsets, confusion, curves, contact sheet
+    assert (
+        len(parts.resources) == 7
+    )  # absence, subsets, worth, reliability, confusion, curves, contacts
     assert all(resource.startswith("data:image/") for resource in parts.resources)
     assert "<script" not in page.lower()
     assert not re.search(r"@import|url\(", page)
@@ -129,21 +131,24 @@ def test_one_group_of_test_rows_has_no_interval_anywhere(finished, tmp_path):
 
 
 def test_the_page_shows_the_most_confident_errors_with_previews(finished, page):
-    errors = json.loads((finished.evaluation / "errors.json").read_text())["targets"]["mood"]
+    shown = json.loads((finished.evaluation / "errors.json").read_text())["targets"]["mood"]
+    errors = [*shown["errors"], *shown["right"]]
     assert errors
     section = page[page.index('<section id="errors">') : page.index('<section id="plots">')]
     places = [section.index(f"<td>{one['id']}<br>") for one in errors]
     assert places == sorted(places)
     for one in errors:
         for preview in one["previews"].values():
-            assert f'<td class="preview">{preview}</td>' in section
+            assert f'<td class="preview">{preview}' in section
 
 
 def test_the_page_shows_every_expectation_of_every_report(finished, page):
     stages = ["validate", "augment", "embed@voice", "embed@gait", "train", "evaluate", "export"]
     assert PageParts(page).reports == stages
     suites = [suite for stage in stages for suite in read_report(finished.report(stage)).suites]
-    assert page.count("<details") == len(suites) + 3  # recalls, every figure, parameters
+    assert (
+        page.count("<details") == len(suites) + 4
+    )  # recalls, every figure, right answers, parameters
     results = sum(len(suite.results) for suite in suites)
     assert len(re.findall(r'class="badge (?:ok|bad|warn)">(?:met|failed|warning)', page)) == results
 

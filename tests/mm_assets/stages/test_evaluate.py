@@ -100,7 +100,15 @@ def test_two_runs_give_equal_bytes(embedded, read_bytes):
     plots = {plot.path for plot in report.plots}
     assert plots == {
         f"artifacts/evaluation/plots/side_{name}.svg"
-        for name in ("subsets", "confusion", "recalls", "reliability", "slices")
+        for name in (
+            "subsets",
+            "confusion",
+            "recalls",
+            "absence",
+            "shapley",
+            "reliability",
+            "slices",
+        )
     }
     assert all((embedded.root / path).is_file() for path in plots)
 
@@ -220,12 +228,15 @@ def test_an_unknown_slice_is_named_before_any_work(embedded):
         evaluate(project)
 
 
+def read_answers(project):
+    path = project.workspace.evaluation / "errors.json"
+    return json.loads(path.read_text())["targets"]["side"]
+
+
 @pytest.mark.slow
 def test_the_most_confident_errors_are_shown_with_what_the_model_saw(embedded):
     project, report, _ = run(embedded)
-    found = json.loads((project.workspace.evaluation / "errors.json").read_text())["targets"][
-        "side"
-    ]
+    found = read_answers(project)["errors"]
     answers = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
     sure = answers["probabilities"].map(max)
     wrong = answers.assign(sure=sure)[answers["true"] != answers["predicted"]]
@@ -282,7 +293,7 @@ def test_the_metrics_file_holds_what_is_followed_from_run_to_run_and_no_more(emb
         "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1",
         "weighted_f1", "brier", "log_loss", "majority_accuracy",
         "best_single_accuracy", "fusion_gain", "ece", "ece_uncalibrated", "worst_slice_accuracy",
-        "worst_subset_accuracy", "recall", "subsets",
+        "worst_subset_accuracy", "recall", "subsets", "absence_area", "absence_0.7_accuracy", "worth",
     }  # fmt: skip
     side = evidence["side"]
     assert metrics["accuracy"] == side["as_given"]["accuracy"]
@@ -306,3 +317,45 @@ def test_what_dvc_plots_is_what_is_written(embedded):
         given = options[path.parent.relative_to(project.workspace.root).as_posix()]
         fields = {given["x"], *([given["y"]] if isinstance(given["y"], str) else given["y"])}
         assert all(fields <= record.keys() for record in json.loads(path.read_text()))
+
+
+@pytest.mark.slow
+def test_the_curve_of_random_absence_starts_at_the_rows_as_given_on_masks_that_are_kept(embedded):
+    project, _, evidence = run(embedded)
+    side = evidence["side"]
+    curve = side["absence"]["curve"]
+    for end in ("", "_low", "_high"):
+        assert curve[0][f"accuracy{end}"] == side["as_given"][f"accuracy{end}"]
+    masks = pd.read_parquet(project.workspace.evaluation / "absence_masks.parquet")
+    assert len(masks) == 60 * (1 + 7 * 8)
+    assert masks[["clear", "hint"]].any(axis=1).all()
+    # Of rows that have both, a share of rate - rate² / 2 loses one: the last one stays.
+    both = masks["id"].isin([f"s{n}" for n in range(300) if n % 10 > 1])
+    lost = (~masks.loc[both, "clear"]).groupby(masks["rate"]).mean()
+    expected = lost.index - lost.index**2 / 2
+    assert lost.to_numpy() == pytest.approx(expected.to_numpy(), abs=0.1)
+
+
+@pytest.mark.slow
+def test_what_moved_an_answer_adds_up_to_its_confidence(embedded):
+    project, _, evidence = run(embedded)
+    shown = read_answers(project)
+    predictions = pd.read_parquet(project.workspace.evaluation / "predictions.parquet")
+    sure = predictions.set_index("id")["probabilities"].map(max)
+    training = embedded.rows.loc[embedded.rows["split"] == "train", "side"]
+    shares = training.value_counts(normalize=True)
+    assert len(shown["right"]) == 2
+    for one in (*shown["errors"], *shown["right"]):
+        moved = one["moved"]
+        assert moved["all"] == pytest.approx(sure[one["id"]], abs=1e-5)
+        assert moved["none"] == pytest.approx(shares[one["predicted"]], abs=1e-5)
+        assert moved["none"] + sum(moved["worth"].values()) == pytest.approx(moved["all"], abs=1e-5)
+        row = int(one["id"][1:])
+        assert moved["worth"].keys() == {
+            key for key, (present, _) in embedded.vectors.items() if present[row]
+        }
+    worth = {one["modality"]: one["worth"] for one in evidence["side"]["shapley"]["modalities"]}
+    assert worth["clear"] > worth["hint"]
+    complete = evidence["side"]["shapley"]
+    assert complete["rows"] == evidence["side"]["subsets"]["clear+hint"]["rows"]
+    assert complete["all"] == evidence["side"]["subsets"]["clear+hint"]["accuracy"]
