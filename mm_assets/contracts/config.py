@@ -347,6 +347,7 @@ class Config(Section):
         named = [
             ("data.id", self.data.id),
             ("data.group", self.data.group),
+            ("data.order", self.data.order),
             ("data.split", self.data.split),
         ]
         named += [
