@@ -46,7 +46,8 @@ def encode_disturbed(
     Args:
         name: The modality's key.
         rows: Of `read_augmented`; those without the modality have no vector.
-        make_network: Gives the encoder's network, in evaluation mode; see `build_network`.
+        make_network: Gives the encoder's network, in evaluation mode, to keep: it is changed for
+            speed; see `build_network`.
         levels: Of `Modality.corrupt`, each once.
         seed: Of the noise.
         modality: Decodes, disturbs and collates.
@@ -63,7 +64,7 @@ def encode_disturbed(
         DataContractError: A level is not in [0, 1].
     """
     present = rows[rows[name].notna()].reset_index(drop=True)
-    # The levels of a row lie side by side, and large files share no batch with themselves alone.
+    # The levels of a row lie side by side: its cell is then decoded once.
     repeated = present.loc[present.index.repeat(len(levels))].reset_index(drop=True)
     noise = [
         Noise(level, seed_noise(seed, name, sample, level))

@@ -111,7 +111,8 @@ def run_network(
 
     Args:
         cells: Of one modality.
-        make_network: Gives its network, in evaluation mode; called while decoding begins.
+        make_network: Gives its network, in evaluation mode, to keep: it is changed for speed.
+            Called while decoding begins.
         rows: The numbers of those that are computed.
 
     Yields:
