@@ -21,7 +21,6 @@ from mm_assets.training.examples import Examples
 from mm_assets.training.model import CONFIG_FILE, WEIGHTS_FILE, Logits, Standardize, Vectors
 
 LINEAR_VERSION = 1
-LINEAR_FOLDER = "linear"  # below `artifacts/baselines/`
 # Of half the squared length of the weights, beside a mean loss in nats; the strongest comes first,
 # so that each search starts from the end of an easier one, and is kept among equals.
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
@@ -175,8 +174,9 @@ def minimise_loss(
 
     def lose() -> float:
         optimizer.zero_grad()
-        penalty = torch.stack([weight.square().sum() for weight in weights]).sum()
-        loss = target.loss(head(features), labels) + strength / 2 * penalty
+        # Single precision would end the search early, and the features in double are twice as large.
+        penalty = torch.stack([weight.double().square().sum() for weight in weights]).sum()
+        loss = target.loss(head(features).double(), labels) + strength / 2 * penalty
         torch.autograd.backward(loss)
         return loss.item()
 
