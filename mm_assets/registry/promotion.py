@@ -16,7 +16,7 @@ from typing import Literal
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.config import Config, read_config
-from mm_assets.contracts.errors import RegistryError
+from mm_assets.contracts.errors import RegistryError, ServingError
 from mm_assets.contracts.report import read_report
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.lock import hold_lock
@@ -267,7 +267,8 @@ def judge(
 ) -> Verdict:
     """Hold the trial of a registered model against the champion and judge every gate.
 
-    A person who forces it may put a model with other targets in place; it is judged like a first.
+    A person who forces it may put a model in the place of one that has other targets, or is of
+    another release; it is judged like a first.
 
     Raises:
         RegistryError: The two cannot be compared.
@@ -280,7 +281,7 @@ def judge(
     champion, folder = registry.champion, folders.model_folder(workspace, name)
     opponent = registry.models[champion] if champion else None
     place = folders.restore(workspace, champion, opponent.files) if champion and opponent else None
-    if forced and place and _read_targets(place) != _read_targets(folder):
+    if forced and place and not _are_comparable(place, folder):
         champion = opponent = place = None
     trial = hold_trial(workspace, config, folder, place)
     gates = judge_gates(
@@ -310,10 +311,17 @@ def _list_retired(registry: Registry) -> list[str]:
     return [n for n, model in registry.models.items() if model.state in ("retired", "taken_back")]
 
 
-def _read_targets(folder: Path) -> object:
-    """Give what a model answers: kinds and classes by target."""
-    targets = read_signature(folder)["targets"]
-    return {target["name"]: (target["kind"], target.get("classes")) for target in targets}
+def _are_comparable(*models: Path) -> bool:
+    """Tell whether models of this release answer the same: kinds and classes by target."""
+    try:
+        signatures = [read_signature(folder) for folder in models]
+    except ServingError:
+        return False
+    first, *others = [
+        {target["name"]: (target["kind"], target.get("classes")) for target in found["targets"]}
+        for found in signatures
+    ]
+    return all(other == first for other in others)
 
 
 def _read_parity(model: Model) -> dict[str, float]:

@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
 
 from mm_assets.contracts.config import Config
-from mm_assets.contracts.errors import RegistryError
+from mm_assets.contracts.errors import RegistryError, ServingError
 from mm_assets.contracts.subsets import list_subsets
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.cells import name_broken_cell
@@ -128,12 +128,19 @@ def hold_trial(
         champion: The champion's; null where there is none.
 
     Raises:
-        RegistryError: The two have different targets, or too few rows are left.
+        RegistryError: The two have different targets, the champion is of another release, or too
+            few rows are left.
         StageError: A cell that was valid cannot be decoded now.
     """
     load: dict[str, Any] = {"threads": config.compute.threads, "device": config.compute.device}
     ours = Predictor(candidate, **load)
-    theirs = Predictor(champion, **load) if champion else None
+    try:
+        theirs = Predictor(champion, **load) if champion else None
+    except ServingError as error:
+        raise RegistryError(
+            f"the champion cannot be asked, so there is nothing to compare with: {error}; or put the "
+            "candidate in its place yourself with `mm promote --force REASON`"
+        ) from None
     if champion and theirs:
         require_equal_targets(ours, theirs, champion.name)
     test = read_augmented(workspace.augmented, splits=["test"])

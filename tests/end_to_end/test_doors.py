@@ -75,11 +75,13 @@ class Doors:
 
     def staleness(self) -> set[str]:
         from orchestration.definitions import defs
+        from orchestration.defs.retraining import PIPELINE
 
         graph = defs().resolve_asset_graph()
         context = LoadingContextForTest(self.instance)
         resolver = CachingStaleStatusResolver(self.instance, graph, context)
-        return {resolver.get_status(key).value for key in graph.get_all_asset_keys()}
+        stages = PIPELINE.resolve(graph)
+        return {resolver.get_status(key).value for key in stages}
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -13,8 +14,10 @@ from mm_assets.contracts.report import ExpectationResult, SuiteResult
 from mm_assets.data.lock import hold_lock
 from mm_assets.registry.folders import digest_files, model_folder, publish
 from mm_assets.registry.promotion import promote, publish_champion, roll_back
-from mm_assets.registry.record import GATES, read_registry
+from mm_assets.registry.record import GATES, read_registry, write_registry
 from mm_assets.serving.predictor import Predictor
+
+pytestmark = pytest.mark.slow  # each promotes once or more
 
 SHARP, DULL, NEITHER = 0, 1, None
 HEAVY = 2500
@@ -187,6 +190,23 @@ def test_models_with_other_targets_are_compared_by_nobody(pipeline):
         promote(pipeline.root)
     assert registry_of(pipeline).champion == champion
     assert promote(pipeline.root, force="the classes are new").what == "forced"
+
+
+def test_a_champion_of_another_release_is_replaced_by_a_person_alone(pipeline):
+    pipeline.export()
+    champion = promote(pipeline.root).name
+    registry = registry_of(pipeline)
+    old = model_folder(pipeline.workspace, champion)
+    signature = json.loads((old / "signature.json").read_text())
+    (old / "signature.json").write_text(json.dumps(signature | {"schema_version": 1}))
+    files = digest_files(old)
+    model = registry.models[champion].model_copy(update={"files": files})
+    changed = registry.model_copy(update={"models": {champion: model}})
+    write_registry(pipeline.workspace.registry, changed)
+    pipeline.export(sure=1.1)
+    with pytest.raises(RegistryError, match=r"champion cannot be asked.*schema version 1.*--force"):
+        promote(pipeline.root)
+    assert promote(pipeline.root, force="a new release").what == "promoted"
 
 
 def test_a_modality_that_the_champion_does_not_know_is_not_given_to_it(pipeline):
@@ -371,7 +391,6 @@ def leftovers(pipeline):
     return (models - known) | (others - {"models", "registry.json", "champion"})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("action", [promote, roll_back])
 def test_a_kill_between_any_two_steps_is_completed_or_undone_by_the_next_command(pipeline, action):
     pipeline.params["evaluation"]["bootstrap"] = 100
