@@ -225,7 +225,7 @@ class TrainConfig(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of sgd
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of all steps, in which the rate rises
-    schedule: Literal["constant", "cosine"] = "constant"  # how the rate goes on after that
+    decay: Literal["none", "cosine"] = "none"  # of the rate after that
     accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step
     clip: Annotated[float, Field(gt=0)] | None = None  # length of the gradient, at most
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the weights' moving average
@@ -289,6 +289,50 @@ class PromotionConfig(Section):
     rows: Annotated[int, Field(ge=1)] = 30  # labelled test rows at least that neither has seen
 
 
+class SearchedConfig(Section):
+    """Which values of a key are tried: one of some, or a number within bounds, which are included."""
+
+    choices: Annotated[list[bool | int | float | str | None], Field(min_length=2)] | None = None
+    low: float | None = None
+    high: float | None = None
+    log: bool = False  # orders of magnitude are drawn evenly, rather than the numbers themselves
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_list(cls, given: object) -> object:
+        return {"choices": given} if isinstance(given, list) else given
+
+    @model_validator(mode="after")
+    def _is_either(self) -> SearchedConfig:
+        bounds = self.low is not None and self.high is not None and self.low < self.high
+        if bounds == (self.choices is not None) or (self.log and not bounds):
+            raise ValueError(
+                "must be a list of values, or bounds such as {low: 1e-4, high: 1e-2, log: true} "
+                "with low below high"
+            )
+        if self.log and self.low is not None and self.low <= 0:
+            raise ValueError(f"`log: true` needs a low above 0, got {self.low:g}")
+        return self
+
+
+class SearchConfig(Section):
+    """What `mm search` tries, and how often; it is no part of what a stage depends on.
+
+    Keys of `space` are those of `params.yaml`, such as `fusion.dim`; a space that is given stands
+    in the place of the whole default.
+    """
+
+    trials: Annotated[int, Field(ge=1)] = 30
+    space: Annotated[dict[str, SearchedConfig], Field(min_length=1)] = {
+        "fusion.name": SearchedConfig(choices=["gated", "concat", "transformer", "late"]),
+        "fusion.dim": SearchedConfig(choices=[16, 32, 64, 128]),
+        "fusion.dropout": SearchedConfig(low=0.1, high=0.8),
+        "train.learning_rate": SearchedConfig(low=3e-4, high=1e-2, log=True),
+        "train.weight_decay": SearchedConfig(low=1e-4, high=1.0, log=True),
+        "train.modality_dropout": SearchedConfig(low=0.1, high=0.7),
+    }
+
+
 class ScheduleConfig(Section):
     """When Dagster retrains by itself."""
 
@@ -328,6 +372,7 @@ class Config(Section):
     export: ExportConfig = ExportConfig()
     gates: GatesConfig = GatesConfig()
     promotion: PromotionConfig = PromotionConfig()
+    search: SearchConfig = SearchConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     compute: ComputeConfig = ComputeConfig()
 

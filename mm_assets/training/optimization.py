@@ -85,7 +85,7 @@ def build_schedule(optimizer: optim.Optimizer, config: TrainConfig, *, steps: in
     def factor(step: int) -> float:
         if step < warm:
             return (step + 1) / (warm + 1)
-        if config.schedule == "constant":
+        if config.decay == "none":
             return 1.0
         return (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm)))) / 2
 

@@ -75,7 +75,7 @@ def test_deps_are_what_the_stage_imports(graph, stage):
 def test_every_stage_has_a_file_and_every_file_a_stage():
     files = {path.stem for path in (ROOT / "mm_assets/stages").glob("*.py")}
 
-    assert files - {"__init__", "page", "project", "quarantine", "run", "summary"} == set(STAGES)
+    assert files - {"__init__", "page", "project", "quarantine", "run", "summary", "trained"} == set(STAGES)
 
 
 SECTIONS = set(Config.model_fields) - {"version"}
@@ -83,7 +83,12 @@ SECTIONS = set(Config.model_fields) - {"version"}
 NEVER_DECLARED = {"compute"}
 # `augment` takes one function of validation/rows.py; the one that reads `data` is validate's.
 # `evaluate` writes evaluation/evidence.py's files; who reads them by `targets` is the card.
-READ_BY_ANOTHER = {"augment": {"data"}, "evaluate": {"targets"}}
+# Of stages/trained.py, `evaluate` and `export` take what reads no parameters of training.
+READ_BY_ANOTHER = {
+    "augment": {"data"},
+    "evaluate": {"targets", "train"},
+    "export": {"fusion", "train"},
+}
 
 
 def collect_sections(graph, stage):

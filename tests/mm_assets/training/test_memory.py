@@ -50,7 +50,7 @@ save_file(model.state_dict(), folder / "model.safetensors")
 """
 
 EVERYTHING = {
-    "epochs": 7, "patience": 7, "batch_size": 32, "learning_rate": 0.02, "schedule": "cosine", "warmup": 0.1,
+    "epochs": 7, "patience": 7, "batch_size": 32, "learning_rate": 0.02, "decay": "cosine", "warmup": 0.1,
     "accumulate": 2, "clip": 1.0, "ema": 0.9,
 }  # fmt: skip
 

@@ -45,7 +45,7 @@ def test_the_rate_stays_where_nothing_is_said():
 
 
 def test_the_rate_rises_to_its_height_and_falls_along_a_cosine():
-    config = TrainConfig(learning_rate=1.0, warmup=0.2, schedule="cosine")
+    config = TrainConfig(learning_rate=1.0, warmup=0.2, decay="cosine")
     found = rates(config, 20)
     assert found[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert found[4:] == pytest.approx([(1 + math.cos(math.pi * t / 16)) / 2 for t in range(16)])
@@ -59,7 +59,7 @@ def test_the_cosine_is_pytorchs_own():
         expected.append(theirs.param_groups[0]["lr"])
         theirs.step()
         schedule.step()
-    assert rates(TrainConfig(learning_rate=0.3, schedule="cosine"), 10) == pytest.approx(expected)
+    assert rates(TrainConfig(learning_rate=0.3, decay="cosine"), 10) == pytest.approx(expected)
 
 
 def test_the_average_is_the_geometric_one():
