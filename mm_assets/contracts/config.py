@@ -157,8 +157,8 @@ class ContextConfig(Section):
     So an utterance is read among those of its video, a message among those of its dialogue.
     """
 
-    name: Literal["transformer", "gru"] = "transformer"
-    layers: Annotated[int, Field(ge=1, le=12)] = 1
+    name: Literal["mean", "transformer", "gru"] = "mean"
+    layers: Annotated[int, Field(ge=1, le=12)] = 1  # of a transformer or gru
     heads: Annotated[int, Field(ge=1, le=64)] = 4  # of a transformer
     # Share of training batches whose rows are read alone: a row may come without its group.
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -219,7 +219,8 @@ class TrainConfig(Section):
 
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] = 10
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    # Null: 128, and of more than 32,768 training rows a 256th of them.
+    batch_size: Annotated[int, Field(ge=1)] | None = None
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of sgd

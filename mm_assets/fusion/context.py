@@ -7,6 +7,7 @@ told by a number a row. A row whose number no other has is read alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +18,46 @@ from mm_assets.fusion.attention import AttentionStack, encode_places
 
 
 class Context(nn.Module, ABC):
-    """Adds to each row's vector what the rows of its group say of it: nothing, untrained.
+    """Adds to each row's vector what the other rows of its group say."""
+
+    @abstractmethod
+    def forward(
+        self, vectors: Float[Tensor, "row dim"], groups: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row dim"]:
+        """Read each row among those of its group.
+
+        Args:
+            vectors: One a row.
+            groups: Rows with the same number belong together, in the order in which they come.
+        """
+
+
+class ContextMean(Context):
+    """Adds a learned share of the mean of the group's other rows.
+
+    What is read from the sum is so read from a row's own vector and from the others' alike: nothing
+    new has to be learned but how far rows of a group agree. It is what a group's random intercept
+    is to a linear model.
+
+    Source:
+        Goldstein 1986, https://doi.org/10.1093/biomet/73.1.43 (a level of variation by group).
+    """
+
+    def __init__(self, dim: int, config: ContextConfig) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(0.5))
+
+    def forward(
+        self, vectors: Float[Tensor, "row dim"], groups: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row dim"]:
+        """Compute ``x_i + share * mean_j x_j`` over the other rows ``j`` of the group, if any."""
+        same = (groups[:, None] == groups).to(vectors.dtype)  # (row, row)
+        others = same.sum(dim=1, keepdim=True) - 1
+        return vectors + self.share * (same @ vectors - vectors) / others.clamp(min=1)
+
+
+class ReadContext(Context):
+    """Adds what a network reads in the group: nothing, untrained.
 
     Args:
         dim: Width of a row's vector.
@@ -35,12 +75,7 @@ class Context(nn.Module, ABC):
     def forward(
         self, vectors: Float[Tensor, "row dim"], groups: Int[Tensor, " row"]
     ) -> Float[Tensor, "row dim"]:
-        """Read each row among those of its group.
-
-        Args:
-            vectors: One a row.
-            groups: Rows with the same number belong together, in the order in which they come.
-        """
+        """See `Context.forward`."""
         same = groups[:, None] == groups  # (row, row)
         read: Tensor = vectors + self.add(self.look_around(self.norm(vectors), same))
         return read
@@ -57,7 +92,7 @@ class Context(nn.Module, ABC):
         """
 
 
-class ContextTransformer(Context):
+class ContextTransformer(ReadContext):
     """Every row attends to all rows of its group, earlier and later ones.
 
     Source:
@@ -71,13 +106,13 @@ class ContextTransformer(Context):
     def look_around(
         self, vectors: Float[Tensor, "row dim"], same: Bool[Tensor, "row row"]
     ) -> Float[Tensor, "row found"]:
-        """See `Context.look_around`."""
+        """See `ReadContext.look_around`."""
         placed = vectors + encode_places(find_places(same), vectors.shape[1])
         found: Tensor = self.layers(placed[None], same[None])[0]
         return found
 
 
-class ContextGRU(Context):
+class ContextGRU(ReadContext):
     """A recurrent network passes over each group forwards, another backwards.
 
     Source:
@@ -94,7 +129,7 @@ class ContextGRU(Context):
     def look_around(
         self, vectors: Float[Tensor, "row dim"], same: Bool[Tensor, "row row"]
     ) -> Float[Tensor, "row found"]:
-        """See `Context.look_around`."""
+        """See `ReadContext.look_around`."""
         first = same.int().argmax(dim=1)  # the row with which a row's group begins
         place = find_places(same)
         last = same.sum(dim=1) - 1 - place  # counted from the group's end
@@ -128,7 +163,11 @@ class ContextGRU(Context):
         return found
 
 
-CONTEXTS = {"transformer": ContextTransformer, "gru": ContextGRU}
+CONTEXTS: dict[str, Callable[[int, ContextConfig], Context]] = {
+    "mean": ContextMean,
+    "transformer": ContextTransformer,
+    "gru": ContextGRU,
+}
 
 
 def build_context(config: ContextConfig, dim: int) -> Context:

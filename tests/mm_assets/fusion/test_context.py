@@ -7,13 +7,15 @@ from mm_assets.fusion.context import build_context, find_places
 
 DIM = 8
 NAMES = ["transformer", "gru"]
+ALL = ["mean", *NAMES]
 
 
 def build(name, layers=1):
     torch.manual_seed(0)
     context = build_context(ContextConfig(name=name, layers=layers, heads=2), DIM).eval()
-    with torch.no_grad():  # as if trained: untrained, it adds nothing
-        nn.init.normal_(context.add.weight)
+    if name != "mean":
+        with torch.no_grad():  # as if trained: untrained, it adds nothing
+            nn.init.normal_(context.add.weight)
     return context
 
 
@@ -34,7 +36,7 @@ def test_an_untrained_context_adds_nothing(name):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_groups_do_not_see_each_other_however_they_are_mixed(name, layers):
     context, vectors = build(name, layers), draw(7)
     groups = torch.tensor([4, 9, 4, 9, 9, 4, 1])
@@ -56,6 +58,16 @@ def test_rows_of_a_group_see_each_other_in_their_order(name):
         moved = (context(changed, group) - seen).abs().amax(dim=1)
         assert (moved > 1e-4).all()  # earlier and later rows alike
     assert (context(vectors.flip(0), group).flip(0) - seen).abs().max() > 1e-3
+
+
+def test_the_mean_is_that_of_the_other_rows():
+    vectors = torch.tensor([[1.0], [2.0], [6.0], [9.0]])
+    context = build_context(ContextConfig(name="mean"), 1)
+    with torch.no_grad():
+        context.share.fill_(0.25)
+    # The last row has no other.
+    expected = torch.tensor([[1 + (2 + 6) / 8], [2 + (1 + 6) / 8], [6 + (1 + 2) / 8], [9.0]])
+    torch.testing.assert_close(context(vectors, torch.tensor([5, 5, 5, 8])), expected)
 
 
 def test_the_recurrent_context_is_pytorchs_bidirectional_network():
@@ -96,7 +108,7 @@ def test_the_transformer_is_pytorchs_own_layer():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_context_is_exported_with_any_number_of_rows(name, tmp_path):
     import onnxruntime as ort
 
@@ -123,4 +135,4 @@ def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(
         ValueError, match=r"`dim` must be a multiple of `context.heads`, got 30 and 4"
     ):
-        FusionConfig(dim=30, context=ContextConfig())
+        FusionConfig(dim=30, context=ContextConfig(name="transformer"))
