@@ -125,7 +125,7 @@ def number_groups(rows: pd.DataFrame) -> Int[Tensor, " row"]:
     group = ("group " + rows["group"].astype("str")).where(
         rows["group"].notna(), "row " + rows["id"].astype("str")
     )
-    return torch.from_numpy(rows.groupby([group, rows["copy"]], sort=False).ngroup().to_numpy())
+    return torch.tensor(rows.groupby([group, rows["copy"]], sort=False).ngroup().to_numpy())
 
 
 def gather_vectors(

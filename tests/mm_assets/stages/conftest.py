@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from mm_assets.data.vectors import Embeddings, write_embeddings
 from mm_assets.stages.project import load_project
 
 PARAMS = {
@@ -71,81 +70,3 @@ def read_bytes():
         return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
     return read
-
-
-class EmbeddedProject:
-    """A project whose vectors are there: `clear` tells the side, `hint` a little, some are absent.
-
-    Training rows have a copy; the last training row and the last test row have no label.
-    """
-
-    def __init__(self, root, seed=0):
-        rng = np.random.default_rng(seed)
-        self.params = {
-            "version": 2,
-            "modalities": {
-                key: {
-                    "kind": "features",
-                    "column": key,
-                    "options": {"dim": 3},
-                    "encoder": {"name": "standardized"},
-                }
-                for key in ("clear", "hint")
-            },
-            "targets": {"side": {"kind": "multiclass", "column": "side"}},
-            "fusion": {"dim": 8, "dropout": 0.2},
-            "train": {"epochs": 12, "learning_rate": 0.01, "seeds": 2},
-            "evaluation": {"bootstrap": 200},
-            "compute": {"device": "cpu", "threads": 1},
-        }
-        samples = pd.DataFrame(
-            {
-                "id": [f"s{n}" for n in range(300)],
-                "copy": 0,
-                "split": ["train"] * 180 + ["validation"] * 60 + ["test"] * 60,
-                "group": [f"g{n // 3}" for n in range(300)],
-                "render": None,
-                "side": rng.choice(["left", "right"], 300),
-            }
-        )
-        copies = samples[samples["split"] == "train"].assign(copy=1, render="{}")
-        self.rows = pd.concat([samples, copies], ignore_index=True)
-        self.rows.loc[[179, 299], "side"] = None
-        self.vectors = {}
-        for place, (key, shift) in enumerate({"clear": 3.0, "hint": 1.0}.items()):
-            matrix = rng.normal(size=(len(self.rows), 3)).astype(np.float32)
-            matrix[:, 0] += shift * (self.rows["side"] == "right")
-            self.vectors[key] = (self.rows.index % 10 != place, matrix)
-        self.root = root
-
-    def load(self):
-        """Write rows, vectors and parameters, and load the project."""
-        YAML().dump(self.params, self.root / "params.yaml")
-        project = load_project(self.root)
-        project.workspace.augmented.mkdir(parents=True, exist_ok=True)
-        project.workspace.data.mkdir(exist_ok=True)
-        cells = {
-            key: [
-                json.dumps(row.tolist()) if there else None
-                for there, row in zip(present, matrix, strict=True)
-            ]
-            for key, (present, matrix) in self.vectors.items()
-        }
-        self.rows.assign(**cells).to_parquet(project.workspace.augmented / "samples.parquet")
-        for key, (present, matrix) in self.vectors.items():
-            found = self.rows[present]
-            folder = project.workspace.embeddings(key)
-            folder.mkdir(parents=True, exist_ok=True)
-            encoder = {"name": "standardized", "dim": 3, "fingerprint": key}
-            write_embeddings(
-                folder,
-                Embeddings(
-                    found["id"].to_numpy(), found["copy"].to_numpy(), matrix[present], encoder, {}
-                ),
-            )
-        return project
-
-
-@pytest.fixture
-def embedded(tmp_path):
-    return EmbeddedProject(tmp_path)
