@@ -18,6 +18,7 @@ from mm_assets.cli.pipeline import stage, summary, upgrade
 from mm_assets.cli.process import tune_process
 from mm_assets.cli.quarantine import quarantine
 from mm_assets.cli.registry import promote, registry, rollback
+from mm_assets.cli.search import search
 from mm_assets.cli.store import store
 from mm_assets.contracts.errors import MMAssetsError
 
@@ -51,6 +52,7 @@ for command in (
     upgrade,
     stage,
     summary,
+    search,
     predict,
     promote,
     rollback,

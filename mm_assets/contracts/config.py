@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path, PurePath
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -27,6 +28,12 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bf16", "int8"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+# What pydantic says in Python's words, by type of its error, in those of `params.yaml`.
+PLAIN = {
+    "dict_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "list_type": "must be a list",
+}
 
 
 class Section(BaseModel):
@@ -518,12 +525,12 @@ def explain_validation(
             close = difflib.get_close_matches(keys[-1], known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             lines.append(
-                f"`{key}` is not a known key{hint} (known here: {', '.join(sorted(known))})"
+                f"`{key}` is not a known key{hint} (known here: {', '.join(sorted(known)) or 'none'})"
             )
         elif item["type"] == "missing":
             lines.append(f"`{key}` is missing")
         else:
-            message = item["msg"].removeprefix("Value error, ")
+            message = PLAIN.get(item["type"], item["msg"]).removeprefix("Value error, ")
             came = item["input"]
             shown = "" if isinstance(came, dict) else f", got {came!r} ({type(came).__name__})"
             lines.append(f"`{key}`: {message[0].lower()}{message[1:]}{shown}")
@@ -540,6 +547,8 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
             current = field.annotation if field else None
         else:  # a mapping of named sections: step into its value type
             current = getattr(current, "__args__", (None, None))[-1]
+        if isinstance(current, UnionType):  # a section that may be null
+            current = current.__args__[0]
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []

@@ -97,6 +97,11 @@ class Workspace:
         """What `mm check` wrote: the outs of `validate` for data that is only looked at."""
         return self.root / ".mm" / "check"
 
+    @property
+    def search(self) -> Path:
+        """`proposal.yaml` and `history.svg` of the last `mm search`, and what each search knows."""
+        return self.root / ".mm" / "search"
+
     def lock(self, stage: str) -> Path:
         """The file that one running stage holds."""
         return self.root / ".mm" / "locks" / f"{stage}.lock"

@@ -71,7 +71,7 @@ def check_results(stage: Stage, report: StageReport) -> list[dg.AssetCheckResult
 
 def _show_suite(suite: SuiteResult) -> dg.TableMetadataValue:
     columns = list(ExpectationResult.model_fields)
-    return _make_table(
+    return make_table(
         columns,
         [
             list((result.model_dump() | {"samples": ", ".join(result.samples)}).values())
@@ -81,10 +81,10 @@ def _show_suite(suite: SuiteResult) -> dg.TableMetadataValue:
 
 
 def _show_table(table: Table) -> dg.TableMetadataValue:
-    return _make_table(list(table.columns), [list(row) for row in table.rows])
+    return make_table(list(table.columns), [list(row) for row in table.rows])
 
 
-def _make_table(columns: list[str], rows: list[list[Any]]) -> dg.TableMetadataValue:
+def make_table(columns: list[str], rows: list[list[Any]]) -> dg.TableMetadataValue:
     """Make a table whose columns are known even when it has no rows."""
     return dg.MetadataValue.table(
         records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
