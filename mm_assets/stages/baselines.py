@@ -6,22 +6,22 @@ It reads what `train` reads, not the model, so that neither makes the other stal
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from mm_assets.contracts.report import StageReport, Table
 from mm_assets.contracts.subsets import list_specialists, name_subset
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.calling import CallBeside
 from mm_assets.data.table import read_augmented
-from mm_assets.data.vectors import read_embeddings
 from mm_assets.stages.project import Project, build_project
-from mm_assets.stages.trained import gather_rows
+from mm_assets.stages.trained import build_tuned, gather_rows, open_media, read_vectors
 from mm_assets.training.baselines import LINEAR_FOLDER, SPECIALISTS_FOLDER
 from mm_assets.training.device import choose_device
 from mm_assets.training.examples import Examples
@@ -29,7 +29,6 @@ from mm_assets.training.fitting import fit_model
 from mm_assets.training.linear import fit_linear, measure_linear_gains, save_linear
 from mm_assets.training.model import save_model
 from mm_assets.validation.baselines import check_baselines
-from mm_assets.validation.beside import CheckBeside
 
 if TYPE_CHECKING:
     from mm_assets.contracts.config import Config
@@ -48,12 +47,14 @@ class Material:
         validation: Validation rows.
         encoders: As in `encoder.json`, by modality.
         targets: Fitted on training rows.
+        tuned: Networks of the encoders that are trained along, with their published weights.
     """
 
     train: Examples
     validation: Examples
     encoders: Mapping[str, Mapping[str, Any]]
     targets: Mapping[str, Target]
+    tuned: Mapping[str, nn.Module]
 
 
 @dataclass(frozen=True)
@@ -85,34 +86,31 @@ def baselines(project: Project) -> StageReport:
             longer finite.
     """
     config, workspace = project.config, project.workspace
-    with CheckBeside() as checking:
-        with atomic_folder(workspace.baselines) as folder:
-            places = folder / SPECIALISTS_FOLDER
-            places.mkdir()
-            # Batches of a hundred vectors are too small to share out, so each model has one core.
-            on_cpu = choose_device(config.compute.device).type == "cpu"
-            several = min(config.compute.count_threads(), MOST_PROCESSES) if on_cpu else 1
-            with ExitStack() as processes:
-                others = [
-                    processes.enter_context(CallBeside(fit_beside, config, workspace, places))
-                    for _ in range(1, min(several, len(list_specialists(list(config.modalities)))))
-                ]
-                torch.set_num_threads(1)
-                material = read_material(project)
-                linear = fit_linear(material.train, material.validation, targets=material.targets)
-                (folder / LINEAR_FOLDER).mkdir()
-                save_linear(linear, folder / LINEAR_FOLDER)
-                found = fit_specialists(material, config, places)
-                found += [one for other in others for one in other.result()]
-        order = [name_subset(subset) for subset in list_specialists(list(config.modalities))]
-        found.sort(key=lambda one: order.index(one.subset))
+    order = [name_subset(subset) for subset in list_specialists(list(config.modalities))]
+    # Batches of a hundred vectors are too small to share out, so each model has one core.
+    torch.set_num_threads(1)
+    on_cpu = choose_device(config.compute.device).type == "cpu"
+    processes = min(config.compute.count_threads(), MOST_PROCESSES, len(order)) if on_cpu else 1
+    with atomic_folder(workspace.baselines) as folder, ExitStack() as started:
+        places = folder / SPECIALISTS_FOLDER
+        places.mkdir()
+        others = [
+            started.enter_context(CallBeside(fit_beside, config, workspace, places))
+            for _ in range(1, processes)
+        ]
+        with open_material(project) as material:
+            linear = fit_linear(material.train, material.validation, targets=material.targets)
+            (folder / LINEAR_FOLDER).mkdir()
+            save_linear(linear, folder / LINEAR_FOLDER)
+            fitted = fit_specialists(material, config, places)
+        fitted += [one for other in others for one in other.result()]
+        found = {one.subset: one for one in sorted(fitted, key=lambda one: order.index(one.subset))}
         gains = measure_linear_gains(linear, material.train, material.validation)
-        suite = checking.run(
-            check_baselines,
-            loss_fell_by={one.subset: one.loss_fell_by for one in found},
-            parameters_not_finite=sum(one.parameters_not_finite for one in found),
-            linear_gains=gains,
-        )
+    suite = check_baselines(
+        loss_fell_by={name: one.loss_fell_by for name, one in found.items()},
+        parameters_not_finite=sum(one.parameters_not_finite for one in fitted),
+        linear_gains=gains,
+    )
     return StageReport(
         stage="baselines",
         rows_in=len(material.train) + len(material.validation),
@@ -123,7 +121,7 @@ def baselines(project: Project) -> StageReport:
             **{f"{name}_linear_gain_nats": round(gain, 4) for name, gain in gains.items()},
         },
         suites=(suite,),
-        tables=(tabulate_specialists({one.subset: one for one in found}, order),),
+        tables=(tabulate_specialists(found, order),),
     )
 
 
@@ -153,9 +151,14 @@ def fit_specialists(material: Material, config: Config, places: Path) -> list[Sp
             validation,
             encoders={name: material.encoders[name] for name in subset},
             targets=copy.deepcopy(dict(material.targets)),  # thresholds are each model's own
-            config=config,
+            config=narrow_config(config, subset),
             device=device,
             title=f"baselines: {name_subset(subset)}",
+            tuned={
+                name: copy.deepcopy(network)
+                for name, network in material.tuned.items()
+                if name in subset
+            },
         )
         save_model(model, place)
         kept = min(curve, key=lambda epoch: epoch.validation_loss)
@@ -178,29 +181,50 @@ def fit_specialists(material: Material, config: Config, places: Path) -> list[Sp
 def fit_beside(config: Config, workspace: Workspace, places: Path) -> list[Specialist]:
     """Read the same again, and train and save specialists, in another process."""
     torch.set_num_threads(1)
-    return fit_specialists(read_material(build_project(config, workspace)), config, places)
+    with open_material(build_project(config, workspace)) as material:
+        return fit_specialists(material, config, places)
 
 
-def read_material(project: Project) -> Material:
-    """Read training and validation rows, as stage `train` does.
+def narrow_config(config: Config, subset: Sequence[str]) -> Config:
+    """Leave out of `train` what is about other modalities."""
+    asked = config.train
+    kept = {name: tuning for name, tuning in asked.finetune.items() if name in subset}
+    alignment = asked.alignment if len(subset) > 1 else None  # one modality has nothing to meet
+    train = asked.model_copy(update={"finetune": kept, "alignment": alignment})
+    return config.model_copy(update={"train": train})
+
+
+@contextmanager
+def open_material(project: Project) -> Iterator[Material]:
+    """Read training and validation rows, as stage `train` does; media are gone with the block.
 
     Raises:
         TrainingError: The labels leave nothing to learn.
     """
-    config, workspace = project.config, project.workspace
-    rows = read_augmented(workspace.augmented, splits=["train", "validation"])
-    embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in config.modalities}
+    config = project.config
+    rows = read_augmented(project.workspace.augmented, splits=["train", "validation"])
+    embeddings = read_vectors(project)
     is_training = rows["split"] == "train"
     targets = {
         key: target.fit(rows.loc[is_training, key], config.targets[key], where=key)
         for key, target in project.targets.items()
     }
-    return Material(
-        gather_rows(project, rows[is_training], embeddings, targets),
-        gather_rows(project, rows[~is_training], embeddings, targets),
-        {key: found.encoder for key, found in embeddings.items()},
-        targets,
-    )
+    chosen = torch.tensor(is_training.to_numpy())
+    with open_media(project, rows) as media:
+        train, validation = (
+            replace(
+                gather_rows(project, rows[part.numpy()], embeddings, targets),
+                media={key: held[part] for key, held in media.items()},
+            )
+            for part in (chosen, ~chosen)
+        )
+        yield Material(
+            train,
+            validation,
+            {key: found.encoder for key, found in embeddings.items()},
+            targets,
+            build_tuned(project, embeddings),
+        )
 
 
 def tabulate_specialists(found: Mapping[str, Specialist], order: Sequence[str]) -> Table:

@@ -283,7 +283,7 @@ def _standardize(model: LinearModel, train: Examples) -> None:
                 f"modality {name!r} needs at least 1 training row that has it, got 0; add such "
                 "rows or take the modality out of params.yaml"
             )
-        model.standardize[index] = Standardize.fit(present)
+        model.standardize[index] = Standardize.fit([present])
 
 
 def _fit_head(
