@@ -60,6 +60,13 @@ def test_an_encoders_own_options_are_kept_for_it():
         ("modalities.text.encoder", "minilm", r"`modalities.text.encoder`: .*got 'minilm' \(str\)"),
         ("modalities.Text", {}, r"`modalities.Text`: string should match pattern"),
         ("modalities", {}, r"`modalities`: dictionary should have at least 1 item"),
+        ("train", ["fast"], r"`train`: must be a mapping of keys, got \['fast'\] \(list\)"),
+        (
+            "train.pseudo_labels",
+            {"confidance": 0.9},
+            r"`train.pseudo_labels.confidance` is not a known key; did you mean `confidence`\? "
+            r"\(known here: confidence, start_epoch\)",
+        ),
         ("split", {"train": 0.9}, r"`split`: the three shares must sum to 1, got 1.2"),
         (
             "targets.mood.column",
