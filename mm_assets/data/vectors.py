@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EMBEDDINGS_VERSION = 2
 MATRIX = "vectors.npy"
-CHUNK_BYTES = 8_000_000  # of vectors that `read_chunks` holds at a time
+CHUNK_BYTES = 8_000_000  # of vectors that are read at a time
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,15 @@ def align_vectors(embeddings: Embeddings, rows: pd.DataFrame) -> tuple[np.ndarra
     places = _find_rows(embeddings, rows)
     present = places >= 0
     aligned = np.zeros((len(rows), embeddings.matrix.shape[1]), dtype=np.float32)
-    aligned[present] = embeddings.matrix[places[present]]
+    some = max(1, CHUNK_BYTES // max(1, aligned[:1].nbytes))
+    for chosen in np.split(np.flatnonzero(present), np.arange(some, present.sum(), some)):
+        aligned[chosen] = _map_anew(embeddings.matrix)[places[chosen]]
     return aligned, present
+
+
+def _map_anew(matrix: np.ndarray) -> np.ndarray:
+    """Map a file once more: pages count as the process's memory until the map that read them goes."""
+    return np.load(matrix.filename, mmap_mode="r") if isinstance(matrix, np.memmap) else matrix
 
 
 def align_sequences(

@@ -17,7 +17,13 @@ from torch import Tensor
 from mm_assets.targets.base import Target
 from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel
-from mm_assets.training.scoring import encode_media, predict_logits, score_views, views
+from mm_assets.training.scoring import (
+    encode_media,
+    predict_logits,
+    predict_views,
+    score_views,
+    views,
+)
 
 TRUSTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # the first of equal ones is taken
 LARGEST = 20.0  # a model that is always right, or never, would ask for 0 or infinity
@@ -55,12 +61,13 @@ def fit_trust(model: FusionModel, validation: Examples, weights: Mapping[str, fl
 
 def fit_temperatures(model: FusionModel, validation: Examples) -> None:
     """Set the temperature of targets that have one from all `views` of the validation rows."""
-    scored = [(predict_logits(model, view), view.labels) for view in views(validation).values()]
+    shown = list(views(validation).values())
+    scored = predict_views(model, validation, shown)
     for index, (name, target) in enumerate(model.targets.items()):
         if not target.calibrated:
             continue
-        logits = torch.cat([found[name] for found, _ in scored])
-        labels = torch.cat([known[name] for _, known in scored])
+        logits = torch.cat([found[name] for found in scored])
+        labels = torch.cat([validation.labels[name][view.rows] for view in shown])
         model.temperature[index] = fit_temperature(logits, labels, target)
 
 

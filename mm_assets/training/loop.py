@@ -29,7 +29,11 @@ from mm_assets.training.memory import RunMemory, State, digest_run
 from mm_assets.training.model import FusionModel
 from mm_assets.training.objective import Objective, drop_modalities
 from mm_assets.training.optimization import build_average, build_optimizer, build_schedule
-from mm_assets.training.scoring import predict_logits, score_views
+from mm_assets.training.scoring import View, predict_views, score_views
+
+# Where `train.batch_size` is null: a step costs as much for a hundred small tensors as for a hundred
+# rows, and beyond some hundred steps an epoch more of them bring nothing.
+SMALLEST_BATCH, MOST_BATCHES = 128, 256
 
 Watch = Callable[["Epoch"], None]
 
@@ -38,7 +42,10 @@ Watch = Callable[["Epoch"], None]
 class Epoch:
     """One point of the learning curves; losses in nats, summed over weighted targets.
 
-    Epoch 0 is the untrained model.
+    The training loss is the mean over an epoch's batches, taken while the weights change and with
+    modalities and numbers dropped. Epoch 0 is the untrained model: its training loss is that of as
+    many training rows, drawn at random, as there are validation rows (or all, if fewer), and taken
+    as theirs is.
     """
 
     epoch: int
@@ -147,7 +154,8 @@ class _Run:
         self.objective = objective
         self.step_loss: nn.Module = self.parallel.prepare_model(objective) if several else objective
         self.optimizer = build_optimizer(model, config)
-        self.steps = -(-len(cut_batches(train, config.batch_size)) // config.accumulate)
+        self.batch_size = config.batch_size or max(SMALLEST_BATCH, len(train) // MOST_BATCHES)
+        self.steps = -(-len(cut_batches(train, self.batch_size)) // config.accumulate)
         self.schedule: LambdaLR = build_schedule(
             self.optimizer, config, steps=self.steps * config.epochs
         )
@@ -175,7 +183,8 @@ class _Run:
             self._restore(state)
         else:
             self._align(title)
-            self._note(Epoch(0, self._score(self.train), self._score(self.validation)))
+            some = cut_batches(self.train, len(self.validation), generator=self.order)[0]
+            self._note(Epoch(0, self._score(self.train.take(some)), self._score(self.validation)))
         # Dropout differs between processes; what they must share comes from `order`.
         if self.parallel.process_index:
             torch.manual_seed(seed + self.parallel.process_index)
@@ -230,7 +239,7 @@ class _Run:
         """
         self.model.train()
         config, total = self.config, 0.0
-        batches = cut_batches(rows, config.batch_size, generator=self.order)
+        batches = cut_batches(rows, self.batch_size, generator=self.order)
         for number, chosen in enumerate(batches):
             shown = drop_modalities(
                 rows.presence[chosen], config.modality_dropout, generator=self.order
@@ -372,11 +381,11 @@ def fill_labels(
     if not chosen.any():
         return rows
     # Rows of a group are read in each other's light, so all of them are answered.
-    asking = rows if rows.groups is not None else rows.take(chosen)
-    logits = predict_logits(model, asking, device)
+    asking = chosen if rows.groups is None else torch.ones_like(chosen)
+    (logits,) = predict_views(model, rows, [View(asking, rows.presence)], device)
     for name, unknown in wanted.items():
         found = model.targets[name].probabilities(logits[name]).numpy()
         sure = torch.from_numpy(model.targets[name].pseudo_labels(found, asked.confidence))
         labels[name] = labels[name].clone()
-        labels[name][unknown] = sure[unknown if rows.groups is not None else unknown[chosen]]
+        labels[name][unknown] = sure[unknown[asking]]
     return replace(rows, labels=labels)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from mm_assets.targets.base import Target, find_target
 
 MODEL_VERSION = 3
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+FITTED_ROWS = 1024  # that a standardisation looks at together
 Vectors = Mapping[str, Float[Tensor, "batch _"] | Steps]
 Logits = dict[str, Float[Tensor, "batch _"]]
 
@@ -41,12 +43,26 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
 
     @classmethod
-    def fit(cls, vectors: Float[Tensor, "row dim"]) -> Standardize:
-        """Take mean and standard deviation of the rows; a constant dimension keeps scale 1."""
-        std, mean = torch.std_mean(vectors, dim=0, correction=0)
+    def fit(cls, pieces: Iterable[Float[Tensor, "row dim"]]) -> Standardize:
+        """Take mean and standard deviation of the rows; a constant dimension keeps scale 1.
+
+        Args:
+            pieces: Of the rows, each with one at least: all of them need not be in memory at once.
+
+        Source:
+            Chan, Golub & LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115, equation 2.1.
+        """
+        count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+        for piece in pieces:
+            more, total = len(piece), count + len(piece)
+            var, own = (found.double() for found in torch.var_mean(piece, dim=0, correction=0))
+            shift = own - mean
+            squares = squares + more * var + shift.square() * (count * more / total)
+            mean, count = mean + shift * (more / total), total
+        std = (squares / count).sqrt()
         # A constant column of float32 numbers can show a tiny spread; it must not be blown up.
         constant = std <= 1e-6 * mean.abs().clamp(min=1e-6)
-        layer = cls(vectors.shape[1])
+        layer = cls(len(mean))
         layer.mean.copy_(mean)
         layer.scale.copy_(torch.where(constant, torch.ones_like(std), std))
         return layer
@@ -123,9 +139,9 @@ class Member(nn.Module):
     ) -> list[Float[Tensor, "batch dim"] | Steps]:
         """Bring standardised vectors of all modalities to one width."""
         return [
-            Steps(projection(self.dropout(given.values)), given.there)
+            Steps(projection(given.values), given.there)
             if isinstance(given, Steps)
-            else projection(self.dropout(given))
+            else projection(given)
             for projection, given in zip(self.projections, vectors, strict=True)
         ]
 
@@ -177,6 +193,30 @@ class Member(nn.Module):
         return fused
 
 
+@dataclass(frozen=True)
+class Projected:
+    """Rows as the members of a model fuse them, whatever is then shown of them.
+
+    Attributes:
+        members: By member, the vectors of all modalities at one width.
+        answers: Of each modality that answers, the logits of all targets, side by side; where it is
+            absent they may be anything.
+        groups: Rows with the same number are read in each other's light.
+    """
+
+    members: list[list[Float[Tensor, "batch dim"] | Steps]]
+    answers: list[Float[Tensor, "batch outputs"]]
+    groups: Int[Tensor, " batch"]
+
+    def __getitem__(self, rows: Int[Tensor, " chosen"]) -> Projected:
+        """Choose rows by their numbers."""
+        return Projected(
+            [[vectors[rows] for vectors in member] for member in self.members],
+            [answer[rows] for answer in self.answers],
+            self.groups[rows],
+        )
+
+
 class FusionModel(nn.Module):
     """Answers for any subset of its modalities.
 
@@ -219,6 +259,7 @@ class FusionModel(nn.Module):
         self.config = config
         dims = list(self.dims.values())
         self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
+        self.dropout = nn.Dropout(config.dropout)
         sequences = [bool(encoder.get("sequence")) for encoder in encoders.values()]
         self.answering = [name for name, encoder in encoders.items() if encoder.get("folds")]
         self.members = nn.ModuleList(
@@ -267,70 +308,88 @@ class FusionModel(nn.Module):
             StageError: A modality is present in no row.
         """
         for index, name in enumerate(self.modalities):
-            present = vectors[name][presence[:, index]]
+            present = presence[:, index].nonzero()[:, 0]
             if not len(present):
                 raise StageError(
                     f"modality {name!r} needs at least 1 training row that has it, got 0; add such "
                     "rows or take the modality out of params.yaml"
                 )
+            pieces = (vectors[name][rows] for rows in torch.split(present, FITTED_ROWS))
             self.standardize[index] = Standardize.fit(
-                present.flat() if isinstance(present, Steps) else present
+                piece.flat() if isinstance(piece, Steps) else piece for piece in pieces
             )
 
-    def member_logits(
+    def project(
         self,
         vectors: Vectors,
         presence: Bool[Tensor, "batch modality"],
         groups: Int[Tensor, " batch"] | None = None,
-    ) -> Iterator[tuple[Logits, list[Float[Tensor, "batch dim"] | Steps]]]:
-        """Give each member's logits, since the loss is taken member by member.
+    ) -> Projected:
+        """Standardise, and bring all vectors to one width: the same for every subset of modalities.
+
+        In training, dropout takes the same numbers from all members: to draw them anew for each is
+        half of what a step costs, and does not make the mean of the members better.
 
         Args:
             vectors: As `forward`.
-            presence: As `forward`.
+            presence: Which modalities a row has, shown or not.
             groups: As `forward`.
-
-        Yields:
-            Logits by target, and the vectors of all modalities at one width.
         """
-        if groups is None:
-            groups = torch.arange(presence.shape[0], device=presence.device)
         standardized = [
             self._standardize(index, vectors[name], presence[:, index])
             for index, name in enumerate(self.modalities)
         ]
-        answers = [self._answer(name, vectors[name], presence) for name in self.answering]
-        for member in map(_as_member, self.members):
-            projected = member.project(standardized)
-            logits = member(projected, presence, answers, groups)
-            yield dict(zip(self.targets, logits, strict=True)), projected
+        return Projected(
+            [member.project(standardized) for member in map(_as_member, self.members)],
+            [self._answer(name, vectors[name]) for name in self.answering],
+            torch.arange(presence.shape[0], device=presence.device) if groups is None else groups,
+        )
+
+    def member_logits(
+        self, projected: Projected, shown: Bool[Tensor, "batch modality"]
+    ) -> list[Logits]:
+        """Give each member's logits by target, since the loss is taken member by member.
+
+        Args:
+            projected: Of `project`.
+            shown: Which of the modalities that a row has are looked at.
+        """
+        answers = [
+            torch.where(shown[:, self.modalities.index(name), None], answer, 0.0)
+            for name, answer in zip(self.answering, projected.answers, strict=True)
+        ]
+        return [
+            dict(zip(self.targets, member(own, shown, answers, projected.groups), strict=True))
+            for member, own in zip(map(_as_member, self.members), projected.members, strict=True)
+        ]
+
+    def answer(self, projected: Projected, shown: Bool[Tensor, "batch modality"]) -> Logits:
+        """Give the mean of the members' logits; arguments as `member_logits`."""
+        found = self.member_logits(projected, shown)
+        return {
+            name: torch.stack([one[name] for one in found]).mean(dim=0) for name in self.targets
+        }
 
     def _answer(
-        self,
-        name: str,
-        given: Float[Tensor, "batch outputs"] | Steps,
-        presence: Bool[Tensor, "batch modality"],
+        self, name: str, given: Float[Tensor, "batch outputs"] | Steps
     ) -> Float[Tensor, "batch outputs"]:
-        """Give what a modality answers (of a sequence the mean), as far as it is to be trusted.
-
-        It is 0 where the modality is absent.
-        """
-        index = self.modalities.index(name)
+        """Give what a modality answers (of a sequence the mean), as far as it is to be trusted."""
         mean = average_steps(given) if isinstance(given, Steps) else given
-        trusted: Tensor = self.trust[index] * torch.where(presence[:, index, None], mean, 0.0)
+        trusted: Tensor = self.trust[self.modalities.index(name)] * mean
         return trusted
 
     def _standardize(
         self, index: int, given: Float[Tensor, "batch _"] | Steps, present: Bool[Tensor, " batch"]
     ) -> Float[Tensor, "batch _"] | Steps:
+        """Standardise one modality's vectors, as far as it is to be trusted, with dropout."""
         layer, trust = self.standardize[index], self.trust[index]
         if not isinstance(given, Steps):
-            scaled: Tensor = trust * layer(given, present)
+            scaled: Tensor = self.dropout(trust * layer(given, present))
             return scaled
         batch, steps, dim = given.values.shape
         known = (given.there & present[:, None]).reshape(batch * steps)
         flat = layer(given.values.reshape(batch * steps, dim), known)
-        return Steps(trust * flat.reshape(batch, steps, dim), given.there)
+        return Steps(self.dropout(trust * flat.reshape(batch, steps, dim)), given.there)
 
     def forward(
         self,
@@ -348,10 +407,7 @@ class FusionModel(nn.Module):
                 they come; by default each is read alone. It makes a difference only with a
                 `fusion.context`.
         """
-        found = [logits for logits, _ in self.member_logits(vectors, presence, groups)]
-        return {
-            name: torch.stack([one[name] for one in found]).mean(dim=0) for name in self.targets
-        }
+        return self.answer(self.project(vectors, presence, groups), presence)
 
     def probabilities(
         self,

@@ -12,7 +12,7 @@ from mm_assets.contracts.config import AlignmentConfig
 from mm_assets.fusion.steps import Steps, average_steps
 from mm_assets.training.contrastive import align_modalities
 from mm_assets.training.examples import Examples
-from mm_assets.training.model import FusionModel
+from mm_assets.training.model import FusionModel, Logits
 
 
 class Objective(nn.Module):
@@ -52,35 +52,42 @@ class Objective(nn.Module):
             shown: Which of their modalities the model may see; alignment sees all they have.
         """
         device = batch.presence.device
+        if not len(batch):  # of a small batch, where layers may not know what to do with no rows
+            if not self.aligning:
+                self._add_up(torch.zeros(len(self.weights), device=device))
+            return 0 * torch.stack([weights.sum() for weights in self.parameters()]).sum()
         vectors = batch.vectors | {
             name: media.encode(self.model.tuned[name], self.model.dims[name], device)
             for name, media in batch.media.items()
         }
-        losses = []
-        for logits, projected in self.model.member_logits(vectors, shown, batch.groups):
-            loss = torch.zeros((), device=device)
-            if not self.aligning:
-                loss = loss + self._sum_losses(logits, batch.labels)
-            if self.alignment:
-                loss = loss + self._align(self.alignment, projected, batch.presence)
-            losses.append(loss)
-        return torch.stack(losses).mean()
+        projected = self.model.project(vectors, batch.presence, batch.groups)
+        loss = torch.zeros((), device=device)
+        if not self.aligning:
+            logits = self.model.member_logits(projected, shown)
+            loss = loss + self._sum_losses(logits, batch.labels)
+        if self.alignment:
+            found = [
+                self._align(self.alignment, member, batch.presence) for member in projected.members
+            ]
+            loss = loss + torch.stack(found).mean()
+        return loss
 
-    def _sum_losses(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum the targets' losses: of each the mean over the batch's known labels.
+    def _sum_losses(self, members: list[Logits], labels: Mapping[str, Tensor]) -> Tensor:
+        """Sum the targets' losses: of each the mean over the batch's known labels, and members.
 
         A process has its part of the batch; the mean is over all parts, and as the gradients of the
         parts are averaged, not summed, it is multiplied by their number.
         """
-        total = []
+        losses, divisors = [], []
         for name, target in self.model.targets.items():
-            loss, weight = target.training_loss_sum(logits[name], labels[name])
-            if self.add_up:
-                weight = self.add_up(weight.detach()) / self.parts
-            total.append(
-                self.weights[name] * loss / weight.clamp(min=torch.finfo(weight.dtype).tiny)
-            )
-        return torch.stack(total).sum()
+            sums = [target.training_loss_sum(logits[name], labels[name]) for logits in members]
+            losses.append(self.weights[name] * torch.stack([loss for loss, _ in sums]).mean())
+            divisors.append(sums[0][1].float())  # of labels alone, so of all members the same
+        divisor = self._add_up(torch.stack(divisors).detach()) / self.parts
+        return (torch.stack(losses) / divisor.clamp(min=torch.finfo(divisor.dtype).tiny)).sum()
+
+    def _add_up(self, numbers: Tensor) -> Tensor:
+        return self.add_up(numbers) if self.add_up else numbers
 
     def _align(
         self,

@@ -2,36 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from mm_assets.training.batches import cut_batches
 from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel, Logits
 
-SCORED_ROWS = 8192  # rows per batch where no gradient is needed
+SCORED_ROWS = 1024  # rows per batch where no gradient is needed: what they become fits the caches
 GROUPED_ROWS = 512  # the same where every row may look at every other
+
+
+class View(NamedTuple):
+    """What is looked at of some rows.
+
+    Attributes:
+        rows: Which of them.
+        shown: Which modalities of each; those of the others may be anything.
+    """
+
+    rows: Bool[Tensor, " row"]
+    shown: Bool[Tensor, "row modality"]
+
+
+def views(rows: Examples) -> dict[str, View]:
+    """Show rows as they are, and by each modality alone where there are several."""
+    found = {"as_given": View(torch.ones(len(rows)).bool(), rows.presence)}
+    if len(rows.vectors) > 1:
+        eye = torch.eye(len(rows.vectors)).bool()
+        for name, present, alone in zip(rows.vectors, rows.presence.T, eye, strict=True):
+            if present.any():
+                found[name] = View(present, alone.expand(len(rows), -1))
+    return found
 
 
 def predict_logits(
     model: FusionModel, rows: Examples, device: torch.device | None = None
 ) -> Logits:
     """Give uncalibrated logits in evaluation mode, batch by batch; the result is on the CPU."""
+    (found,) = predict_views(model, rows, [views(rows)["as_given"]], device)
+    return found
+
+
+def predict_views(
+    model: FusionModel,
+    rows: Examples,
+    shown: Sequence[View],
+    device: torch.device | None = None,
+) -> list[Logits]:
+    """Give uncalibrated logits in evaluation mode of several views, batch by batch.
+
+    Vectors are read, standardised and projected once for all views.
+
+    Args:
+        model: Whose answers are asked for.
+        rows: All of them.
+        shown: The views.
+        device: Where the model is.
+
+    Returns:
+        Of each view's rows, in their order, on the CPU.
+    """
     model.eval()
+    device = device or torch.device("cpu")
     rows = encode_media(model, rows, device)
-    found: dict[str, list[Tensor]] = {name: [] for name in model.targets}
+    wanted = torch.stack([view.rows for view in shown]).any(dim=0)
     size = SCORED_ROWS if rows.groups is None else GROUPED_ROWS
-    order = cut_batches(rows, size)
+    order = [chosen[wanted[chosen]] for chosen in cut_batches(rows, size)]
+    parts: list[list[Logits]] = [[] for _ in shown]
     with torch.inference_mode():
-        for batch in move_batches(rows, order, device):
-            logits = model(batch.vectors, batch.presence, batch.groups)
-            for name, parts in found.items():
-                parts.append(logits[name].cpu())
-    back = torch.argsort(torch.cat(order)) if order else torch.arange(0)
-    return {name: torch.cat(parts)[back] for name, parts in found.items()}
+        for chosen in order:
+            batch = rows.take(chosen).to(device)
+            projected = model.project(batch.vectors, batch.presence, batch.groups)
+            for view, found in zip(shown, parts, strict=True):
+                kept = view.rows[chosen].nonzero()[:, 0]
+                if len(kept) or not len(rows):  # a context does not know what to say of no rows
+                    visible = view.shown[chosen][kept].to(device)
+                    logits = model.answer(projected[kept.to(device)], visible)
+                    found.append({name: answers.cpu() for name, answers in logits.items()})
+    seen = torch.cat(order)
+    backs = [torch.argsort(seen[view.rows[seen]]) for view in shown]
+    return [
+        {name: torch.cat([part[name] for part in found])[back] for name in model.targets}
+        for found, back in zip(parts, backs, strict=True)
+    ]
 
 
 def encode_media(
@@ -57,13 +116,6 @@ def encode_media(
     return replace(rows, vectors=vectors, media={})
 
 
-def views(rows: Examples) -> dict[str, Examples]:
-    """Show rows as they are, and by each modality alone where there are several."""
-    names = list(rows.vectors)
-    alone = {name: rows.offer(name) for name in names} if len(names) > 1 else {}
-    return {"as_given": rows} | {name: view for name, view in alone.items() if len(view)}
-
-
 def score_views(
     model: FusionModel,
     rows: Examples,
@@ -81,35 +133,13 @@ def score_views(
         device: Where the model is.
         training: Whether losses are those that are trained (with class weights and the like).
     """
-    model.eval()
+    shown = list(views(rows).values())
     losses = []
-    for view in views(encode_media(model, rows, device)).values():
-        logits = model.temper(predict_logits(model, view, device))
-        losses.append(sum_losses(model, logits, view.labels, weights, training=training).item())
+    for view, logits in zip(shown, predict_views(model, rows, shown, device), strict=True):
+        total = 0.0
+        for name, found in model.temper(logits).items():
+            target, labels = model.targets[name], rows.labels[name][view.rows]
+            lose = target.training_loss if training else target.loss
+            total += weights[name] * lose(found, labels).item()
+        losses.append(total)
     return sum(losses) / len(losses)
-
-
-def sum_losses(
-    model: FusionModel,
-    logits: Logits,
-    labels: Mapping[str, Tensor],
-    weights: Mapping[str, float],
-    *,
-    training: bool = False,
-) -> Tensor:
-    """Weighted sum of the targets' losses; arguments as `score_views`."""
-    losses = [
-        weights[name]
-        * (target.training_loss if training else target.loss)(logits[name], labels[name])
-        for name, target in model.targets.items()
-    ]
-    return torch.stack(losses).sum()
-
-
-def move_batches(
-    rows: Examples, batches: list[Tensor], device: torch.device | None
-) -> Iterator[Examples]:
-    """Walk through batches, moving each to the device."""
-    for chosen in batches:
-        batch = rows.take(chosen)
-        yield batch.to(device) if device else batch

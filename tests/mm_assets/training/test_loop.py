@@ -108,15 +108,17 @@ def test_views_are_the_rows_as_they_are_and_each_modality_alone():
     rows = make_rows(50, 0)
     found = views(rows)
     assert list(found) == ["as_given", "clear", "noise"]
-    assert len(found["as_given"]) == 50
-    assert len(found["noise"]) == int(rows.presence[:, 1].sum())
+    assert torch.equal(found["as_given"].shown, rows.presence)
+    assert found["as_given"].rows.all()
+    assert torch.equal(found["noise"].rows, rows.presence[:, 1])
+    assert found["noise"].shown.tolist() == [[False, True]] * 50
 
 
 def test_the_validation_loss_is_the_mean_over_views():
     model, rows = build().eval(), make_rows(50, 0)
     losses = [
         torch.nn.functional.cross_entropy(model(v.vectors, v.presence)["side"], v.labels["side"])
-        for v in views(rows).values()
+        for v in (rows, rows.offer("clear"), rows.offer("noise"))
     ]
     assert score_views(model, rows, {"side": 2.0}) == pytest.approx(2 * sum(losses).item() / 3)
 
