@@ -6,7 +6,7 @@ lists which ones there are. `measure_NAME` takes arrays, so that it is checked o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,17 @@ from mm_assets.contracts.config import EvaluationConfig
 from mm_assets.contracts.report import Table
 from mm_assets.contracts.subsets import list_subsets, name_subset
 from mm_assets.data.table import GROUP, ID
+from mm_assets.data.vectors import Embeddings
 from mm_assets.evaluation.answers import Answers, answer_rows
 from mm_assets.targets.base import Target
+from mm_assets.training.baselines import Baselines
 from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel
 
 ByTarget = dict[str, dict[str, Any]]  # JSON values by name, of each target
+# A modality, rows of the augmented table and levels above 0, to vectors by level: what
+# `mm_assets.embedding.disturbed.encode_disturbed` gives.
+Disturb = Callable[[str, pd.DataFrame, Sequence[float]], Mapping[float, Embeddings]]
 
 
 class Resampling(TypedDict):
@@ -69,6 +74,12 @@ class Material:
         test: The rows that nothing has been fitted to.
         validation: The rows that thresholds are fitted to.
         training: Table of the training rows, copies among them.
+        plain: The test rows with the embed stages' vectors; others than those of `test` where
+            encoders were trained along.
+        gather: Gives the test rows as another model takes them.
+        baselines: Simpler models, trained on the same rows.
+        disturb: Encodes cells of the test rows with noise in them.
+        weigh: Gives the megabytes of a modality's encoder.
         columns: Columns of the raw table, by id, that the rows are sliced by.
         bounds: The best accuracy that any model can reach, by target and subset, where known.
         config: The `evaluation` section of `params.yaml`.
@@ -79,6 +90,11 @@ class Material:
     test: Rows
     validation: Rows
     training: pd.DataFrame
+    plain: Examples
+    gather: Callable[[FusionModel], Examples]
+    baselines: Baselines
+    disturb: Disturb
+    weigh: Callable[[str], float]
     columns: pd.DataFrame
     bounds: Mapping[str, Mapping[str, float]]
     config: EvaluationConfig

@@ -15,8 +15,9 @@ from jaxtyping import Shaped
 from matplotlib.figure import Figure
 
 from mm_assets.contracts.report import Table
-from mm_assets.evaluation.answers import Answers, answer_rows
-from mm_assets.evaluation.base import make_table
+from mm_assets.evaluation.answers import Answers, answer_majority, answer_rows
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.card import list_baselines
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
 from mm_assets.evaluation.slices import adjust_holm
 from mm_assets.targets.base import Target
@@ -186,7 +187,7 @@ def tabulate_baselines(name: str, found: Mapping[str, Any]) -> list[Table]:
             f"{name}: baselines on the {judged['fused']['rows']} {judged['rows_are']}, and how far "
             "the fused model is above them",
             ("answered by", metric, f"{metric}_low", f"{metric}_high", *AGAINST),
-            [{"answered by": label, **line} for label, line in list_lines(judged)],
+            [{"answered by": label, **line} for label, line in list_baselines(judged)],
         )
     ]
     if "gaps" in judged:
@@ -200,16 +201,6 @@ def tabulate_baselines(name: str, found: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def list_lines(judged: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """List who answered, in the order in which it is shown, with its numbers."""
-    return [
-        ("majority answer", judged["majority"]),
-        *((f"{name} alone", one) for name, one in judged["alone"].items()),
-        ("linear model", judged["linear"]),
-        ("fused model", judged["fused"]),
-    ]
-
-
 def plot_baselines(name: str, found: Mapping[str, Any], path: Path) -> None:
     """Draw the headline metric of the baselines and of the fused model, on the same rows.
 
@@ -219,7 +210,7 @@ def plot_baselines(name: str, found: Mapping[str, Any], path: Path) -> None:
         path: The SVG file.
     """
     metric, judged = found["headline"], found["baselines"]
-    lines = list_lines(judged)
+    lines = list_baselines(judged)
     places = np.arange(len(lines))
     figure = Figure(figsize=(7, 1.3 + 0.32 * len(lines)), layout="constrained")
     axes = figure.subplots()
@@ -242,3 +233,34 @@ def _pick(answers: Answers, rows: Shaped[np.ndarray, " chosen"]) -> Answers:
     """Keep the answers to some of the rows."""
     kept = np.isin(answers.rows, rows)
     return Answers(answers.rows[kept], answers.probabilities[kept], answers.tallies[kept])
+
+
+def _measure(material: Material) -> ByTarget:
+    linear = answer_linear(material.baselines.linear, material.plain)
+    specialists = {
+        subset: answer_specialists({subset: model}, material.gather(model))[subset]
+        for subset, model in material.baselines.specialists.items()
+    }
+    return {
+        name: {
+            "baselines": measure_baselines(
+                target,
+                answer_majority(target, material.training_labels(name), material.test.labels(name)),
+                linear[name],
+                {subset: answers[name] for subset, answers in specialists.items()},
+                {subset: answers[name] for subset, answers in material.subsets.items()},
+                material.as_given[name],
+                material.test.groups,
+                **material.resampling,
+            )
+        }
+        for name, target in material.targets.items()
+    }
+
+
+EVIDENCE = Evidence(
+    _measure,
+    follow_baselines,
+    tabulate_baselines,
+    {"baselines": Picture("baselines", "{metric} beside the baselines", plot_baselines)},
+)

@@ -15,11 +15,16 @@ from mm_assets.validation.page import open_template
 # Titles in the order of the page; `model_card/ID.html.j2` is what a section shows.
 SECTIONS = {
     "results": "Results",
+    "baselines": "Baselines",
     "absence": "Missing modalities",
     "shapley": "Worth",
+    "cost": "Cost",
+    "noise": "Noise",
     "calibration": "Calibration",
+    "selective": "Abstention",
     "slices": "Slices",
     "errors": "Errors",
+    "label_errors": "Labels",
     "plots": "Plots",
     "data": "Data",
     "model": "Model",
@@ -27,6 +32,21 @@ SECTIONS = {
     "checks": "Checks",
     "provenance": "Provenance",
 }
+# How metrics are called; those that are no share of anything are written as numbers.
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "weighted_f1": "weighted F1",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "exact_match": "exact match",
+    "hamming_loss": "Hamming loss",
+    "r2": "R²",
+}
+NUMBERS = {"brier": "Brier score", "log_loss": "log loss, nats", "mae": "MAE", "rmse": "RMSE"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +57,7 @@ class CardContents:
         config: Of `params.yaml`.
         evidence: As `read_evidence` returned it.
         errors: As `errors.json` holds it, by target.
+        label_errors: As `label_errors.json` holds it, by target.
         reports: By stage, in the order of the pipeline.
         encoders: By modality: name, version, dim, licence and source.
         signature: Of the exported model; null where it is not exported.
@@ -49,6 +70,7 @@ class CardContents:
     config: Config
     evidence: Mapping[str, Any]
     errors: Mapping[str, Any]
+    label_errors: Mapping[str, Any]
     reports: Mapping[str, StageReport]
     encoders: Mapping[str, Mapping[str, str | int]]
     signature: Mapping[str, Any] | None
@@ -76,6 +98,8 @@ def render_card(contents: CardContents) -> str:
     page = template.render(
         c=contents,
         sections=SECTIONS,
+        metrics_of=list_metrics,
+        baseline_lines=list_baselines,
         lines={name: list_lines(found) for name, found in contents.evidence.items()},
         reasons=contents.reports["validate"].find_table("reason"),
         checks=_count_checks(contents.reports.values()),
@@ -92,6 +116,32 @@ def list_lines(found: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         *((key, one) for key, one in subsets.items() if "+" not in key),
         *complete,
         ("rows as given", found["as_given"]),
+    ]
+
+
+def list_metrics(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """List a target's metrics as a person reads them: name, value and interval."""
+    given, listed = found["as_given"], []
+    for names, write in ((METRICS, _percent), (NUMBERS, "{:.3f}".format)):
+        for key, name in names.items():
+            if key in given:
+                low, high = (write(given[f"{key}_{end}"]) for end in ("low", "high"))
+                interval = "one group" if given["groups"] == 1 else f"{low} to {high}"
+                listed.append((name, write(given[key]), interval))
+    return listed
+
+
+def list_baselines(judged: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """List who answered, the model last, with its numbers.
+
+    Args:
+        judged: `baselines` of a target's evidence.
+    """
+    return [
+        ("majority answer", judged["majority"]),
+        *((f"{name} alone", one) for name, one in judged["alone"].items()),
+        ("linear model", judged["linear"]),
+        ("fused model", judged["fused"]),
     ]
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Shaped
 from matplotlib.figure import Figure
 
+from mm_assets.contracts.report import Table
 from mm_assets.contracts.subsets import name_subset
 from mm_assets.evaluation.answers import Answers
-from mm_assets.evaluation.base import ByTarget, Material
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
 from mm_assets.evaluation.metrics import compare_paired
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -152,3 +153,37 @@ def plot_cost(name: str, evidence: Mapping[str, Any], path: Path) -> None:
         title=f"{name}: what each modality adds to the others",
     )
     save_svg(figure, path)
+
+
+def _measure(material: Material) -> ByTarget:
+    return measure_cost(
+        material, {name: material.weigh(name) for name in material.model.modalities}
+    )
+
+
+def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
+    if "cost" not in found:
+        return []
+    columns = (
+        "without",
+        "rows",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "p_value",
+        "megabytes",
+    )
+    return [
+        make_table(
+            f"{name}: {found['headline']} that is lost without a modality, and megabytes saved",
+            columns,
+            [{"without": modality} | one for modality, one in found["cost"].items()],
+        )
+    ]
+
+
+EVIDENCE = Evidence(
+    _measure,
+    tabulate=_tabulate,
+    pictures={"cost": Picture("cost", "what each modality adds to the others", plot_cost)},
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,15 @@ from jaxtyping import Int, Shaped
 from matplotlib.figure import Figure
 
 from mm_assets.contracts.errors import DataContractError
-from mm_assets.data.vectors import Embeddings
+from mm_assets.contracts.report import Table
 from mm_assets.evaluation.answers import Answers, answer_rows
-from mm_assets.evaluation.base import ByTarget, Material
+from mm_assets.evaluation.base import ByTarget, Disturb, Evidence, Material, Picture, make_table
 from mm_assets.evaluation.metrics import resample_groups, sum_by_group, take_interval
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
 from mm_assets.training.examples import Examples, gather_vectors
 from mm_assets.training.model import FusionModel
 from mm_assets.training.scoring import encode_media
-
-# A modality, rows of the augmented table and levels above 0, to vectors by level: what
-# `mm_assets.embedding.disturbed.encode_disturbed` gives.
-Disturb = Callable[[str, pd.DataFrame, Sequence[float]], Mapping[float, Embeddings]]
 
 ALL = "all together"
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#9d755d", "#bab0ac")
@@ -228,3 +224,44 @@ def plot_noise(name: str, evidence: Mapping[str, Any], path: Path) -> None:
     )
     figure.legend(loc="outside lower center", ncols=2)
     save_svg(figure, path)
+
+
+def _measure(material: Material) -> ByTarget:
+    config = material.config
+    if not config.noise_rows:
+        return {}
+    return measure_noise_of(
+        material, material.disturb, levels=config.noise_levels, most=config.noise_rows
+    )
+
+
+def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "noise" not in found:
+        return {}
+    curves = found["noise"]["curves"]
+    return {"noise_area": {name: curve["area"] for name, curve in curves.items()}}
+
+
+def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
+    if "noise" not in found:
+        return []
+    noise = found["noise"]
+    lines = [
+        {"disturbed": disturbed, "area": curve["area"]}
+        | {
+            f"at {level:g}": value
+            for level, value in zip(noise["levels"], curve["values"], strict=True)
+        }
+        for disturbed, curve in noise["curves"].items()
+    ]
+    title = f"{name}: {found['headline']} by level of noise"
+    columns = ("disturbed", *(f"at {level:g}" for level in noise["levels"]), "area")
+    return [make_table(title, columns, lines)]
+
+
+EVIDENCE = Evidence(
+    _measure,
+    _follow,
+    _tabulate,
+    {"noise": Picture("noise", "{metric} with noise in the inputs", plot_noise)},
+)

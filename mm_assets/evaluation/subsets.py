@@ -14,6 +14,7 @@ from mm_assets.contracts.report import Table
 from mm_assets.evaluation.answers import Answers, answer_majority
 from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
+from mm_assets.evaluation.ranking import score_ranking
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
 
@@ -148,18 +149,30 @@ def plot_subsets(name: str, evidence: Mapping[str, Any], path: Path) -> None:
 
 
 def _measure(material: Material) -> ByTarget:
-    return {
-        name: measure_subsets(
+    measured: ByTarget = {}
+    for name, target in material.targets.items():
+        given, labels = material.as_given[name], material.test.labels(name)
+        found = measure_subsets(
             target,
-            answer_majority(target, material.training_labels(name), material.test.labels(name)),
+            answer_majority(target, material.training_labels(name), labels),
             {subset: answers[name] for subset, answers in material.subsets.items()},
-            material.as_given[name],
+            given,
             material.test.groups,
             bounds=material.bounds.get(name, {}),
             **material.resampling,
         )
-        for name, target in material.targets.items()
-    }
+        ranking = score_ranking(
+            target,
+            labels[given.rows],
+            given.probabilities,
+            material.groups_of(given),
+            **material.resampling,
+        )
+        if by_class := ranking.pop("by_class", None):
+            found["ranking_by_class"] = by_class
+        found["as_given"] |= ranking
+        measured[name] = found
+    return measured
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def gather_contents(project: Project) -> CardContents:
         "augment",
         *(f"embed@{key}" for key in config.modalities),
         "train",
+        "baselines",
         "evaluate",
         "export",
     ]
@@ -98,6 +99,7 @@ def gather_contents(project: Project) -> CardContents:
         config=config,
         evidence=read_evidence(workspace.evaluation, config),
         errors=read_by_target(workspace.evaluation / "errors.json"),
+        label_errors=read_by_target(workspace.evaluation / "label_errors.json"),
         reports=reports,
         encoders={
             key: {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,19 @@ from mm_assets.data.card import read_card
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import Embeddings
+from mm_assets.embedding.disturbed import encode_disturbed
+from mm_assets.embedding.encoding import build_network
+from mm_assets.embedding.timing import weigh_network
 from mm_assets.evaluation import (
     absence,
+    baselines,
     confusion,
+    cost,
+    label_errors,
+    noise_curves,
     recalls,
     reliability,
+    selective,
     shapley,
     slices,
     subsets,
@@ -29,24 +38,39 @@ from mm_assets.evaluation.base import ByTarget, Evidence, Material, Rows, make_t
 from mm_assets.evaluation.errors import show_answers
 from mm_assets.evaluation.evidence import write_by_target
 from mm_assets.evaluation.plot_data import write_plot_data
-from mm_assets.stages.trained import encode_rows, gather_rows, read_model, read_vectors
+from mm_assets.stages.trained import (
+    encode_rows,
+    find_network,
+    gather_rows,
+    read_model,
+    read_vectors,
+)
+from mm_assets.training.baselines import read_baselines
+from mm_assets.training.examples import gather_examples
 from mm_assets.training.model import FusionModel
 from mm_assets.validation.evaluate import check_evidence
 from mm_assets.validation.rows import read_ids
 
 if TYPE_CHECKING:
-    from mm_assets.contracts.config import Split
+    from torch import nn
+
     from mm_assets.stages.project import Project
+    from mm_assets.training.examples import Examples
 
 # What is measured, in the order of the report's tables and pictures.
 EVIDENCE: tuple[Evidence, ...] = (
     subsets.EVIDENCE,
     confusion.EVIDENCE,
     recalls.EVIDENCE,
+    baselines.EVIDENCE,
     absence.EVIDENCE,
     shapley.EVIDENCE,
+    cost.EVIDENCE,
+    noise_curves.EVIDENCE,
     reliability.EVIDENCE,
+    selective.EVIDENCE,
     slices.EVIDENCE,
+    label_errors.EVIDENCE,
 )
 DECIMALS = 6  # of numbers in the files
 
@@ -59,6 +83,7 @@ def evaluate(project: Project) -> StageReport:
         `evidence.json`: everything that was measured, with intervals.
         `errors.json`: by target, the most confident errors and some right answers, with previews
             of their modalities and what each moved the answer by.
+        `label_errors.json`: by target, labels that are likely wrong.
         `predictions.parquet`: of every labelled row.
         `absence_masks.parquet`: what was left of each row when modalities went missing at random.
         `plots/`: pictures; `plot_data/`: the same for `dvc plots diff`.
@@ -72,12 +97,14 @@ def evaluate(project: Project) -> StageReport:
     material = gather_material(project)
     evidence = measure_evidence(material)
     looked_at = show_answers(material, project.modalities, workspace.data)
+    doubted = label_errors.list_label_errors(material, project.modalities, workspace.data)
     metrics = _round({name: follow(found) for name, found in evidence.items()})
     predictions = list_predictions(material)
     with atomic_folder(workspace.evaluation) as folder:
         write_json(folder / "metrics.json", metrics)
         write_by_target(folder / "evidence.json", _round(evidence))
         write_by_target(folder / "errors.json", _round(looked_at))
+        write_by_target(folder / "label_errors.json", _round(doubted))
         absence.list_masks(material).to_parquet(folder / "absence_masks.parquet")
         predictions.to_parquet(folder / "predictions.parquet")
         write_plot_data(folder / "plot_data", evidence, predictions)
@@ -140,17 +167,51 @@ def gather_material(project: Project) -> Material:
             f"the trained model reads {', '.join(model.modalities)} but params.yaml has "
             f"{', '.join(config.modalities)}; train it again: `dvc repro train`"
         )
-    test = read_rows(project, "test", model, embeddings)
-    if test.table.empty:
+    test = read_augmented(workspace.augmented, splits=["test"])
+    if test.empty:
         raise StageError(
             "evaluate needs at least 1 test row, got 0; raise `split.test` in params.yaml or add "
             "groups of rows"
         )
+    plain = gather_rows(project, test, embeddings, model.targets)
+    find = functools.partial(find_network, project, model, embeddings)
+
+    def build(key: str) -> nn.Module:
+        return build_network(project.encoders[key], embeddings[key].state)
+
+    def gather(other: FusionModel) -> Examples:
+        return encode(project, test, other, embeddings).examples if other.tuned else plain
+
+    def disturb(
+        key: str, rows: pd.DataFrame, levels: Sequence[float]
+    ) -> Mapping[float, Embeddings]:
+        return encode_disturbed(
+            key,
+            rows,
+            functools.partial(find, key),
+            levels=levels,
+            seed=config.seed,
+            modality=project.modalities[key],
+            encoder=project.encoders[key],
+            folder=workspace.data,
+            compute=config.compute,
+        )
+
     return Material(
         model=model,
-        test=test,
-        validation=read_rows(project, "validation", model, embeddings),
+        test=Rows(test, gather(model)),
+        validation=encode(
+            project,
+            read_augmented(workspace.augmented, splits=["validation"]),
+            model,
+            embeddings,
+        ),
         training=read_augmented(workspace.augmented, splits=["train"]),
+        plain=plain,
+        gather=gather,
+        baselines=read_baselines(workspace.baselines, model.modalities, build),
+        disturb=disturb,
+        weigh=lambda key: weigh_network(find(key)),
         columns=columns,
         bounds=read_upper_bounds(workspace.data / "card.json"),
         config=config.evaluation,
@@ -158,13 +219,13 @@ def gather_material(project: Project) -> Material:
     )
 
 
-def read_rows(
-    project: Project, split: Split, model: FusionModel, embeddings: Mapping[str, Embeddings]
+def encode(
+    project: Project, table: pd.DataFrame, model: FusionModel, embeddings: Mapping[str, Embeddings]
 ) -> Rows:
-    """Read one split's rows with their vectors and labels."""
-    table = read_augmented(project.workspace.augmented, splits=[split])
+    """Give rows the vectors that the model takes, and their labels."""
     vectors = encode_rows(project, model, embeddings, table)
-    return Rows(table, gather_rows(project, table, vectors, model.targets))
+    in_groups = model.config.context is not None
+    return Rows(table, gather_examples(table, vectors, model.targets, in_groups=in_groups))
 
 
 def read_slice_columns(project: Project) -> pd.DataFrame:
