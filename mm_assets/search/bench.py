@@ -146,5 +146,4 @@ def average_losses(
 ) -> Float[np.ndarray, "*resample"]:
     """Mean over views of the weighted sum of the targets' losses, in nats; as `score_views`."""
     means = sums[..., 0] / np.maximum(sums[..., 1], 1)  # 0 where no label is known
-    averages: np.ndarray = (means @ weights).mean(axis=-1)
-    return averages
+    return np.asarray((means @ weights).mean(axis=-1))

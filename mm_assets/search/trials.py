@@ -281,7 +281,8 @@ def judge(
         seed=config.seed,
     )
     best = min(scored, key=lambda trial: trial.value or 0.0)
-    changes = list_changes(bench.project, best.user_attrs[VALUES]) if gain.expected > 0 else {}
+    better = gain.nats > 0 and gain.expected > 0
+    changes = list_changes(bench.project, best.user_attrs[VALUES]) if better else {}
     return proposal.model_copy(
         update={
             "best_loss": best.value,
