@@ -2,8 +2,10 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mm_assets.contracts.config import Config
@@ -53,4 +55,6 @@ def embed_rows(
             workspace.weights.symlink_to(Workspace(ROOT).weights)
         for key in project.modalities:
             embed(project, key)
-        return rows, {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
+        found = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}
+        # Their files are gone with the folder.
+        return rows, {key: replace(one, matrix=np.array(one.matrix)) for key, one in found.items()}
