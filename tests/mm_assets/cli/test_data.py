@@ -162,18 +162,19 @@ def test_a_folder_goes_all_the_way_into_data(project, folder):
     assert "  dvc add data " in call("init", "data"), "data/ itself needs no import"
 
 
-def test_av_digits_is_proposed_as_its_recipe_has_it_but_for_the_voice(project):
+def test_av_digits_is_proposed_as_its_recipe_has_it_but_for_encoders_that_learn(project):
     if not DIGITS.is_dir():
         pytest.skip("av_digits is not on this machine")
     call("init", DIGITS)
     proposed = read_config(project / "params.yaml")
     shipped = read_config(ROOT / "recipes/av_digits.yaml")
-    heard = shipped.modalities["audio"]
+    seen, heard = shipped.modalities["image"], shipped.modalities["audio"]
+    assert (seen.encoder.name, seen.options) == ("small_cnn", {})
     assert (heard.encoder.name, heard.options) == ("mel_cnn", {"trim_db": -20.0})
-    voice = heard.model_copy(
-        update={"encoder": proposed.modalities["audio"].encoder, "options": {}}
-    )
-    modalities = shipped.modalities | {"audio": voice}
+    modalities = {
+        key: one.model_copy(update={"encoder": proposed.modalities[key].encoder, "options": {}})
+        for key, one in shipped.modalities.items()
+    }
     assert proposed == shipped.model_copy(update={"modalities": modalities})
 
 
