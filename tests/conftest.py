@@ -74,11 +74,17 @@ class EmbeddedProject:
             found = self.rows[present]
             folder = project.workspace.embeddings(key)
             folder.mkdir(parents=True, exist_ok=True)
-            encoder = {"name": "standardized", "dim": 3, "fingerprint": key}
+            dim = matrix.shape[1]
+            encoder = {"name": "standardized", "dim": dim, "fingerprint": key}
+            state = {"mean": np.zeros(dim, np.float32), "scale": np.ones(dim, np.float32)}
             write_embeddings(
                 folder,
                 Embeddings(
-                    found["id"].to_numpy(), found["copy"].to_numpy(), matrix[present], encoder, {}
+                    found["id"].to_numpy(),
+                    found["copy"].to_numpy(),
+                    matrix[present],
+                    encoder,
+                    state,
                 ),
             )
         return project

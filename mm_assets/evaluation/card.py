@@ -188,7 +188,7 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _points(difference: float) -> str:
     """Write a difference of two shares in points of 100, with its sign."""
-    return f"{100 * difference:+.1f}"
+    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _css_percent(share: float) -> str:

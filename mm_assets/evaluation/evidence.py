@@ -30,23 +30,31 @@ def read_evidence(folder: Path, config: Config) -> dict[str, Any]:
     """
     path = folder / "evidence.json"
     stored = read_by_target(path)
-    places = {key: place for place, key in enumerate(config.modalities)}
-
-    def order(subset: str) -> tuple[int, list[int]]:
-        keys = subset.split("+")
-        return len(keys), [places.get(key, len(places)) for key in keys]
-
+    order = _Order(list(config.modalities))
     try:
-        found = {name: stored[name] for name in config.targets}
-        return {
-            name: {
-                **one,
-                "subsets": {key: one["subsets"][key] for key in sorted(one["subsets"], key=order)},
-            }
-            for name, one in found.items()
-        }
+        return {name: order.sort(stored[name]) for name in config.targets}
     except KeyError as error:
         raise StageError(f"{path} lacks {error}, which params.yaml needs; {AGAIN}") from None
+
+
+class _Order:
+    """Brings what is told by modality or by subset into the order of the modalities."""
+
+    def __init__(self, modalities: list[str]) -> None:
+        self._places = {name: place for place, name in enumerate(modalities)}
+
+    def sort(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Sort mappings of which a key names a modality, however deep they lie."""
+        inner = {
+            key: self.sort(one) if isinstance(one, dict) else one for key, one in found.items()
+        }
+        named = any(key in self._places for key in inner)
+        return dict(sorted(inner.items(), key=lambda item: self._rank(item[0]))) if named else inner
+
+    def _rank(self, subset: str) -> tuple[int, list[int]]:
+        """Rank small subsets first; what is none, such as all together, comes after the singles."""
+        keys = subset.split("+")
+        return len(keys), [self._places.get(key, len(self._places)) for key in keys]
 
 
 def write_by_target(path: Path, found: Mapping[str, Any]) -> None:

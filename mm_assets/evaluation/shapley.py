@@ -199,6 +199,7 @@ def plot_shapley(name: str, evidence: Mapping[str, Any], path: Path) -> None:
         xlabel=f"{metric} on test rows that have every modality",
         title=f"{name}: what each modality is worth",
     )
+    figure.legend(loc="outside lower center")
     save_svg(figure, path)
 
 
