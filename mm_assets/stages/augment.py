@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mm_assets.contracts.errors import StageError
+from mm_assets.contracts.errors import StageError, TrainingError
 from mm_assets.contracts.report import Plot, StageReport
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.cells import name_broken_cell
@@ -44,8 +44,10 @@ def augment(project: Project) -> StageReport:
         `contact_sheet.png`: some training samples beside their first copy.
 
     Raises:
-        StageError: No row is valid, or a cell that was valid cannot be decoded now; names sample and
-            file.
+        StageError: No row is valid, a modality is absent or always the same in training rows, or a
+            cell that was valid cannot be decoded now; names sample and file.
+        TrainingError: The training rows' labels leave nothing to learn, or no validation row has one.
+        ConfigError: A class that has a weight is none of the training rows' labels.
     """
     config, workspace = project.config, project.workspace
     valid = pd.read_parquet(workspace.validated / "samples.parquet")
@@ -66,14 +68,16 @@ def augment(project: Project) -> StageReport:
             for key, target in project.targets.items()
         }
     )
+    contents = probes.pivot(index=ID, columns="modality", values="content").reindex(
+        columns=list(config.modalities)
+    )
+    _require_modalities(rows[training], contents)
+    _require_labels(learnable, project)
 
     with atomic_folder(workspace.augmented) as folder:
         learnable.to_parquet(folder / "samples.parquet", index=False)
         _draw_sheet(folder / "contact_sheet.png", rows, project)
     files = [key for key, modality in project.modalities.items() if modality.is_file]
-    contents = probes.pivot(index=ID, columns="modality", values="content").reindex(
-        columns=list(config.modalities)
-    )
     samples = rows[rows[COPY] == 0]
     outlines = {key: target.outline(samples[key]) for key, target in project.targets.items()}
     sound = check_splits(
@@ -116,6 +120,55 @@ def split_samples(samples: pd.DataFrame, config: Config) -> pd.DataFrame:
     return samples.assign(
         **{SPLIT: assign_splits(samples[GROUP], shares=config.split, seed=config.seed)}
     )
+
+
+def _require_modalities(rows: pd.DataFrame, contents: pd.DataFrame) -> None:
+    """Refuse a modality from which nothing can be learned, before its vectors are computed.
+
+    Args:
+        rows: Training rows; where there are none, the suite says so.
+        contents: Of each sample (the index), what is equal for equal cells, by modality.
+
+    Raises:
+        StageError: Names the modality.
+    """
+    ids = rows[ID].drop_duplicates()
+    for key, found in contents.reindex(ids).items():
+        if len(ids) and found.isna().all():
+            raise StageError(
+                f"modality {key!r} needs at least 1 training row that has it, got 0; add such rows "
+                "or take the modality out of params.yaml"
+            )
+        if found.count() > 1 and found.nunique() == 1:
+            raise StageError(
+                f"modality {key!r} needs cells that differ in the training rows, but all "
+                f"{found.count()} that have it hold the same, so nothing can be learned from it; "
+                f"mend its column, or take {key!r} out of params.yaml"
+            )
+
+
+def _require_labels(rows: pd.DataFrame, project: Project) -> None:
+    """Refuse labels that no model can be trained on, before vectors are computed.
+
+    Args:
+        rows: Of all splits; where one is empty, the suite says so.
+        project: Names the targets.
+
+    Raises:
+        TrainingError: Training rows leave nothing to learn, or no validation row has a label.
+        ConfigError: A class that has a weight is none of the labels'.
+    """
+    parts = dict(list(rows.groupby(SPLIT)))
+    if "train" in parts:
+        for key, target in project.targets.items():
+            target.fit(parts["train"][key], project.config.targets[key], where=key)
+    names = list(project.targets)
+    if "validation" in parts and parts["validation"][names].isna().all(axis=None):
+        raise TrainingError(
+            f"training is stopped, and answers are calibrated, by validation rows, but none of "
+            f"{len(parts['validation'])} has a label of {', '.join(names)} that a training row has too; "
+            "label some of them, or choose other rows by `data.split`, `split` or `seed` in params.yaml"
+        )
 
 
 def add_copies(samples: pd.DataFrame, *, copies: int) -> pd.DataFrame:

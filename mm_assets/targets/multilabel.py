@@ -138,7 +138,8 @@ class Multilabel(Target):
         """Take the configured labels, or else those of the training rows, sorted.
 
         Raises:
-            TrainingError: Fewer than two labels, or one without any training row.
+            TrainingError: Fewer than two labels, one without any training row, or none that tells
+                training rows apart.
             ConfigError: A weight is of no label.
         """
         seen = set(cls.outline(labels))
@@ -154,10 +155,16 @@ class Multilabel(Target):
                 f"target {where!r} has no training row with label {', '.join(absent)}; add such "
                 f"rows or take the label out of `targets.{where}.classes` in params.yaml"
             )
+        rows, counts = int(labels.notna().sum()), cls.outline(labels).value_counts()
+        if (counts == rows).all():
+            raise TrainingError(
+                f"target {where!r} needs a label that some training rows lack, but all {rows} that "
+                f"are labelled have {', '.join(classes)}; add other rows or take the target out of "
+                "params.yaml"
+            )
         asked = MultilabelLoss.model_validate(config.loss)
         weights: dict[str, float] = {}
         if asked.positive_weight == "balanced":
-            rows, counts = labels.notna().sum(), cls.outline(labels).value_counts()
             # Half a row says no where none does.
             weights = {
                 name: float(max(rows - counts[name], 0.5) / counts[name]) for name in classes

@@ -48,7 +48,8 @@ def fit_encoder(encoder: Encoder, batches: Iterable[dict[str, np.ndarray]]) -> S
     first = next(batches, None)
     if first is None:
         raise TrainingError(
-            f"encoder {encoder.name} is fitted on training rows, but none has this modality"
+            f"encoder {encoder.name} is fitted on training rows, but none has this modality; add such "
+            "rows or take the modality out of params.yaml"
         )
     return FITTERS[encoder.name](chain([first], batches), encoder.options)
 

@@ -52,7 +52,9 @@ def measure_vectors(
         parts["values_not_finite"].append((~np.isfinite(vectors)).sum(axis=1))
         parts["is_zero"].append(norms == 0)
         parts["is_average"].append(np.linalg.norm(safe - mean, axis=1) <= 10.0**-SAME * floor)
-        rounded = np.rint(safe / floor[:, None] * 10**SAME).astype(np.int16)
+        # Direction and length, each rounded alike.
+        polar = np.column_stack([safe / floor[:, None], np.log(floor)])
+        rounded = np.rint(polar * 10**SAME).astype(np.int32)
         digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rounded]
         parts["digest"].append(np.array(digests, dtype="S16"))
     measured = {name: np.concatenate(found) for name, found in parts.items()}
@@ -117,7 +119,13 @@ def check_embeddings(measures: pd.DataFrame, *, rows: int, dim: int) -> SuiteRes
             column="values_not_finite", value_set=[0], meta={"advice": advice}
         ),
         gxe.ExpectColumnValuesToBeInSet(
-            column="is_zero", value_set=[False], mostly=0.99, meta={"advice": advice}
+            column="is_zero",
+            value_set=[False],
+            mostly=0.99,
+            meta={
+                "advice": "a vector of zeros says nothing; do the cells never vary in training rows? "
+                + advice
+            },
         ),
         gxe.ExpectColumnValuesToBeInSet(
             column="is_average",

@@ -220,6 +220,8 @@ def _read_observed(outcome: ExpectationValidationResult) -> str:
     if "observed_value" in result:
         share = outcome.expectation_config.meta.get("share")
         value = result["observed_value"]
+        if value is None:
+            return "no values"
         return f"{100 * value:.4g} %" if share else _show(value)
     return "absent"
 

@@ -41,6 +41,7 @@ def check_training(
             column="loss_fell_by_nats",
             min_value=0,
             strict_min=True,
+            description="the validation loss fell below that of the untrained model",
             severity="critical",
             meta={"advice": "raise `train.epochs` or change `train.learning_rate` in params.yaml"},
         ),
@@ -48,6 +49,7 @@ def check_training(
             column="parameters_not_finite",
             min_value=0,
             max_value=0,
+            description="every weight is finite",
             severity="critical",
             meta={"advice": "lower `train.learning_rate` in params.yaml"},
         ),
@@ -56,6 +58,7 @@ def check_training(
                 column=f"{name}_gain_nats",
                 min_value=0,
                 strict_min=True,
+                description=f"{name} alone answers better than a constant, in nats",
                 severity="warning",
                 meta={
                     "advice": f"the model learns nothing from {name!r} alone: look at its samples "

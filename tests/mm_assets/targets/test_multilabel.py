@@ -238,6 +238,11 @@ def test_one_label_alone_is_refused_with_the_kind_to_choose():
         load_target(configure(["a"]), where="targets.t")
 
 
+def test_labels_that_all_rows_have_leave_nothing_to_learn():
+    with pytest.raises(TrainingError, match=r"a label that some .* lack, but all 2 .* have a, b;"):
+        Multilabel.fit(pd.Series(['["a", "b"]', None] * 2), configure(), where="t")
+
+
 def test_a_label_that_no_training_row_shows_is_refused():
     with pytest.raises(TrainingError, match=r"no training row with label c.*targets\.t\.classes"):
         Multilabel.fit(pd.Series(['["a", "b"]']), configure(["a", "b", "c"]), where="t")
