@@ -11,6 +11,7 @@ from mm_assets.contracts.errors import ConfigError, ServingError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.serving.predictor import Predictor
 from mm_assets.stages.augment import augment
+from mm_assets.stages.baselines import baselines
 from mm_assets.stages.embed import embed
 from mm_assets.stages.evaluate import evaluate
 from mm_assets.stages.export import export
@@ -75,6 +76,7 @@ def run(root, context):
     augment(project)
     embed(project, "cue")
     train(project)
+    baselines(project)
     return project, evaluate(project).metrics["side_accuracy"]
 
 
