@@ -210,7 +210,8 @@ def align_vectors(embeddings: Embeddings, rows: pd.DataFrame) -> tuple[np.ndarra
 
 def _map_anew(matrix: np.ndarray) -> np.ndarray:
     """Map a file once more: pages count as the process's memory until the map that read them goes."""
-    return np.load(matrix.filename, mmap_mode="r") if isinstance(matrix, np.memmap) else matrix
+    file = getattr(matrix, "filename", None)  # of a file that is mapped
+    return matrix if file is None else np.load(file, mmap_mode="r")
 
 
 def align_sequences(

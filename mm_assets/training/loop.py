@@ -1,26 +1,24 @@
 """Training with modality dropout and early stopping, on vectors in memory.
 
-In one process, or in several that share each batch (started by `torchrun`): Accelerate, the
-standing layer upon PyTorch's own data parallelism, finds out which it is.
+In one process, or in several that share each batch (started by `torchrun`).
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from mm_assets.contracts.config import PseudoLabelConfig, TrainConfig
 from mm_assets.contracts.errors import TrainingError
-from mm_assets.data.progress import show_progress
 from mm_assets.fusion.steps import Steps
 from mm_assets.training.batches import cut_batches, share_out
 from mm_assets.training.calibration import calibrate
@@ -29,6 +27,7 @@ from mm_assets.training.memory import RunMemory, State, digest_run
 from mm_assets.training.model import FusionModel
 from mm_assets.training.objective import Objective, drop_modalities
 from mm_assets.training.optimization import build_average, build_optimizer, build_schedule
+from mm_assets.training.processes import Processes
 from mm_assets.training.scoring import View, predict_views, score_views
 
 # Where `train.batch_size` is null: a step costs as much for a hundred small tensors as for a hundred
@@ -84,7 +83,8 @@ def train_model(
         seed: Decides the order of rows, modality dropout and dropout; equal seeds give equal
             models on one machine with one number of threads and of processes.
         device: Where the network is trained; the rows stay where they are.
-        watch: Is told each epoch as it ends.
+        watch: Is told each epoch as it ends; before them the untrained model and, where a run goes
+            on, the epochs before it was interrupted.
         title: Of the progress bar.
         memory: A folder that outlives a killed process, in which an unfinished run is kept; a run
             on the same rows with the same parameters goes on from there, to the same result.
@@ -140,19 +140,15 @@ class _Run:
     ) -> None:
         self.model, self.train, self.validation = model, train, validation
         self.config, self.weights, self.device, self.memory = config, weights, device, memory
-        # Modalities that are absent in all rows of a batch leave weights without a gradient.
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.parallel = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[unused])
-        several = self.parallel.num_processes > 1
-        objective = Objective(
+        self.processes = Processes(device)
+        self.objective = Objective(
             model,
             weights,
             alignment=config.alignment,
-            add_up=self._add_up if several else None,
-            parts=self.parallel.num_processes,
+            add_up=self.processes.add_up,
+            parts=self.processes.count,
         )
-        self.objective = objective
-        self.step_loss: nn.Module = self.parallel.prepare_model(objective) if several else objective
+        self.step_loss = self.processes.wrap(self.objective)
         self.optimizer = build_optimizer(model, config)
         self.batch_size = config.batch_size or max(SMALLEST_BATCH, len(train) // MOST_BATCHES)
         self.steps = -(-len(cut_batches(train, self.batch_size)) // config.accumulate)
@@ -185,26 +181,31 @@ class _Run:
             self._align(title)
             some = cut_batches(self.train, len(self.validation), generator=self.order)[0]
             self._note(Epoch(0, self._score(self.train.take(some)), self._score(self.validation)))
+        for known in self.curve:
+            self._tell(watch, known)
         # Dropout differs between processes; what they must share comes from `order`.
-        if self.parallel.process_index:
-            torch.manual_seed(seed + self.parallel.process_index)
+        if self.processes.index:
+            torch.manual_seed(seed + self.processes.index)
         begin, patience = self.curve[-1].epoch + 1, self.config.patience
         epochs = range(begin, self.config.epochs + 1)
-        for epoch in show_progress(epochs, title=title, unit="epoch"):
+        for epoch in self.processes.show_progress(epochs, title=title, unit="epoch"):
             if epoch - self._find_best().epoch > patience:
                 break
             loss = self._run_epoch(self._fill_labels(epoch), epoch)
             self._note(Epoch(epoch, loss, self._score(self.validation)))
-            if watch and self.parallel.is_main_process:
-                watch(self.curve[-1])
-            if self.memory and self.memory.is_due() and self.parallel.is_main_process:
-                self.memory.write(self._state())
+            self._tell(watch, self.curve[-1])
+            if self.memory and self.memory.is_due():
+                self._remember(self.memory)
+
+    def _tell(self, watch: Watch | None, epoch: Epoch) -> None:
+        if watch and not self.processes.index:
+            watch(epoch)
 
     def _align(self, title: str) -> None:
         """Learn which modalities' vectors belong together, before any label is looked at."""
-        epochs = self.config.alignment.epochs if self.config.alignment else 0
+        epochs = range(1, self.config.alignment.epochs + 1) if self.config.alignment else range(0)
         self.objective.aligning = True
-        for epoch in show_progress(range(1, epochs + 1), title=f"{title}: align", unit="epoch"):
+        for epoch in self.processes.show_progress(epochs, title=f"{title}: align", unit="epoch"):
             self._run_epoch(self.train, epoch)
         self.objective.aligning = False
         if epochs:  # the moments of the gradient that the optimizer remembers are of another loss
@@ -250,12 +251,13 @@ class _Run:
             if alone:
                 batch = replace(batch, groups=None)
             loss = self._lose(batch.to(self.device), shown[mine].to(self.device))
-            if not torch.isfinite(loss):
-                raise TrainingError(self._explain_divergence(loss.item(), epoch, number))
-            self.parallel.backward(loss / config.accumulate)
+            mean = self.processes.add_up(loss.detach()).item() / self.processes.count
+            if not math.isfinite(mean):  # which all processes see, and stop
+                raise TrainingError(self._explain_divergence(mean, epoch, number))
+            torch.autograd.backward(loss / config.accumulate)
             if (number + 1) % config.accumulate == 0 or number + 1 == len(batches):
                 self._step()
-            total += self._add_up(loss.detach()).item() / self.parallel.num_processes * len(chosen)
+            total += mean * len(chosen)
         return total / len(rows)
 
     def _read_alone(self, rows: Examples) -> bool:
@@ -269,8 +271,7 @@ class _Run:
         """Give the places, in a batch, of the rows that this process computes."""
         places = torch.arange(len(chosen))
         groups = None if rows.groups is None else rows.groups[chosen]
-        parallel = self.parallel
-        return share_out(places, groups, part=parallel.process_index, parts=parallel.num_processes)
+        return share_out(places, groups, part=self.processes.index, parts=self.processes.count)
 
     def _lose(self, batch: Examples, shown: Tensor) -> Tensor:
         enabled = self.config.precision == "bf16"
@@ -287,12 +288,10 @@ class _Run:
         if self.average is not None:
             self.average.update_parameters(self.model)
 
-    def _add_up(self, number: Tensor) -> Tensor:
-        """Add a number of this process to those of the others."""
-        if self.parallel.num_processes == 1:
-            return number
-        found: Tensor = self.parallel.reduce(number, reduction="sum")
-        return found
+    def _remember(self, memory: RunMemory) -> None:
+        """Write down where the run is; all processes are at the same place."""
+        if not self.processes.index:
+            memory.write(self._state())
 
     def _state(self) -> State:
         """Give everything that the rest of the run depends on."""
@@ -345,7 +344,7 @@ class _Run:
             "`train.learning_rate` in params.yaml, or set `train.clip`"
         )
         if self.memory and self.best:
-            self.memory.write(self._state())
+            self._remember(self.memory)
             best = self._find_best().epoch
             advice += f" (the best weights so far, of epoch {best}, are kept in {self.memory.file})"
         return advice

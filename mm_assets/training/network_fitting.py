@@ -117,7 +117,9 @@ def supervised_loss(
     losses = []
     for name, answer in logits.items():
         labels = torch.from_numpy(supervision.labels[name][chosen]).to(answer.device)
-        losses.append(supervision.weights[name] * supervision.targets[name].loss(answer, labels))
+        losses.append(
+            supervision.weights[name] * supervision.targets[name].training_loss(answer, labels)
+        )
     return torch.stack(losses).sum()
 
 

@@ -22,7 +22,7 @@ class Objective(nn.Module):
         model: What is trained.
         weights: Of each target in the loss.
         alignment: Of the modalities' vectors; by default none.
-        add_up: Adds a number of this process to those of all others.
+        add_up: Adds numbers of this process to those of all others.
         parts: How many processes there are.
 
     Attributes:
@@ -35,7 +35,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         *,
         alignment: AlignmentConfig | None = None,
-        add_up: Callable[[Tensor], Tensor] | None = None,
+        add_up: Callable[[Tensor], Tensor] = lambda numbers: numbers,
         parts: int = 1,
     ) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Objective(nn.Module):
         device = batch.presence.device
         if not len(batch):  # of a small batch, where layers may not know what to do with no rows
             if not self.aligning:
-                self._add_up(torch.zeros(len(self.weights), device=device))
+                self.add_up(torch.zeros(len(self.weights), device=device))
             return 0 * torch.stack([weights.sum() for weights in self.parameters()]).sum()
         vectors = batch.vectors | {
             name: media.encode(self.model.tuned[name], self.model.dims[name], device)
@@ -83,11 +83,8 @@ class Objective(nn.Module):
             sums = [target.training_loss_sum(logits[name], labels[name]) for logits in members]
             losses.append(self.weights[name] * torch.stack([loss for loss, _ in sums]).mean())
             divisors.append(sums[0][1].float())  # of labels alone, so of all members the same
-        divisor = self._add_up(torch.stack(divisors).detach()) / self.parts
+        divisor = self.add_up(torch.stack(divisors).detach()) / self.parts
         return (torch.stack(losses) / divisor.clamp(min=torch.finfo(divisor.dtype).tiny)).sum()
-
-    def _add_up(self, numbers: Tensor) -> Tensor:
-        return self.add_up(numbers) if self.add_up else numbers
 
     def _align(
         self,

@@ -14,6 +14,7 @@ from mm_assets.targets.base import find_target
 from mm_assets.training.network_fitting import (
     BOLDEST_LOGIT,
     fit_network,
+    supervised_loss,
 )
 from mm_assets.training.spool import Spool
 from mm_assets.training.supervision import Supervision
@@ -235,3 +236,17 @@ def test_a_loss_that_is_not_finite_names_the_array_or_the_rate(build, spool):
     message = re.escape("because 'vector' of a row is not; quarantine such rows")
     with pytest.raises(TrainingError, match=message):
         fit(build(objective="reconstruction"), spool)
+
+
+def test_supervised_networks_follow_the_loss_that_is_asked_for():
+    config = TargetConfig(
+        kind="multiclass", column="side", loss={"class_weights": {"l": 1.0, "r": 4.0}}
+    )
+    target = find_target("multiclass").fit(pd.Series([*"llr"]), config, where="side")
+    logits, labels = torch.randn(3, 2), np.array([0, 0, 1])
+    supervision = Supervision({"side": target}, {"side": labels}, {"side": 2.0})
+    found = supervised_loss({"side": logits}, np.arange(3), supervision)
+    expected = nn.functional.cross_entropy(
+        logits, torch.from_numpy(labels), weight=torch.tensor([1.0, 4.0])
+    )
+    torch.testing.assert_close(found, 2 * expected)
