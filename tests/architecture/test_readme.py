@@ -87,7 +87,7 @@ def test_the_reader_is_shown_the_two_commands_first(page):
 
 
 def test_the_two_readmes_say_the_same_commands_in_the_same_order():
-    """Comments in shell blocks are translated; what is typed, and every other block, is not."""
+    """Comments are translated; what is typed or written is not."""
 
     def strip(kind, text):
         if kind not in {"bash", "yaml"}:
