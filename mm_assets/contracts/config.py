@@ -255,7 +255,7 @@ class EvaluationConfig(Section):
     abstain_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
     noise_levels: Annotated[list[Share], Field(min_length=2)] = [0.0, 0.25, 0.5, 0.75, 1.0]
     noise_rows: Annotated[int, Field(ge=0)] = 200  # test rows that are disturbed; 0 measures none
-    attributed_rows: Annotated[int, Field(ge=0)] = 3  # rightly answered ones, and as many wrongly
+    attributed_rows: Annotated[int, Field(ge=0)] = 2  # rightly answered ones, and as many wrongly
 
     @field_validator("noise_levels")
     @classmethod
