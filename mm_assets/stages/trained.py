@@ -7,6 +7,7 @@ fusion (`train.finetune`), it takes those of its own encoders, which are compute
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections.abc import Iterator, Mapping
 
@@ -15,11 +16,13 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mm_assets.contracts.errors import DataContractError
 from mm_assets.data.vectors import Embeddings, read_embeddings
 from mm_assets.embedding.cells import Cells
 from mm_assets.embedding.disturbed import encode_disturbed
 from mm_assets.embedding.encoding import build_network
 from mm_assets.embedding.states import fill_spool
+from mm_assets.fusion.steps import Steps
 from mm_assets.stages.project import Project
 from mm_assets.targets.base import Target
 from mm_assets.training.examples import Examples, gather_examples
@@ -39,9 +42,27 @@ def gather_rows(
     embeddings: Mapping[str, Embeddings],
     targets: Mapping[str, Target],
 ) -> Examples:
-    """Bring vectors and labels together, and groups where there is a context."""
+    """Bring vectors and labels together, and groups where there is a context.
+
+    Raises:
+        DataContractError: A vector is not finite; or as `gather_examples`.
+    """
     in_groups = project.config.fusion.context is not None
-    return gather_examples(rows, embeddings, targets, in_groups=in_groups)
+    found = gather_examples(rows, embeddings, targets, in_groups=in_groups)
+    for index, (key, given) in enumerate(found.vectors.items()):
+        if isinstance(given, Steps):
+            sound = (torch.isfinite(given.values).all(dim=2) | ~given.there).all(dim=1)
+        else:
+            sound = torch.isfinite(given).all(dim=1)
+        bad = ~sound & found.presence[:, index]
+        if bad.any():
+            first = rows.loc[bad.numpy(), "id"].iloc[0]
+            raise DataContractError(
+                f"modality {key!r} needs finite vectors, but those of {int(bad.sum())} of "
+                f"{int(found.presence[:, index].sum())} rows are not, such as of {first!r}; run "
+                f"`dvc repro -f embed@{key}` and look at its checks"
+            )
+    return found
 
 
 def read_model(project: Project, embeddings: Mapping[str, Embeddings]) -> FusionModel:
@@ -56,9 +77,12 @@ def read_model(project: Project, embeddings: Mapping[str, Embeddings]) -> Fusion
 def find_network(
     project: Project, model: FusionModel, embeddings: Mapping[str, Embeddings], key: str
 ) -> nn.Module:
-    """Give the network that makes a modality's vectors: the model's own, or the encoder's."""
+    """Give the network that makes a modality's vectors: a copy of the model's own, or the encoder's.
+
+    It is the caller's to change, as computing with it does.
+    """
     if key in model.tuned:
-        return model.tuned[key].eval()
+        return copy.deepcopy(model.tuned[key]).eval()
     return build_network(project.encoders[key], embeddings[key].state)
 
 
