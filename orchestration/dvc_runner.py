@@ -8,12 +8,16 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import IO
 
 from mm_assets.contracts.errors import StageError
 from orchestration.dvc_stages import DvcProject, Record, Stage
+from orchestration.live_table import LiveTable, Row
 
 Log = Callable[[str], None]
 
@@ -45,7 +49,7 @@ class StageFailedError(StageError):
     """A stage's command, or DVC, ended with an error; the message ends with its last output."""
 
 
-def run_stage(project: DvcProject, stage: Stage, log: Log) -> Record:
+def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, None, Record]:
     """Bring one stage up to date, leaving those before it alone.
 
     A stage that is up to date starts no process. One that another process has locked is waited
@@ -55,6 +59,10 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Record:
         project: The project that holds it.
         stage: From `read_stages`.
         log: Is given the output line by line.
+
+    Yields:
+        While it runs, now and then the latest row of its `meta.dagster.live`, and at the end the
+        last one.
 
     Returns:
         What DVC has recorded of it.
@@ -68,8 +76,9 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Record:
         return record
     absent = stage.is_source and not all((project.root / out).exists() for out in stage.outs)
     command = ["pull"] if absent else ["repro", "--single-item"]
+    live = LiveTable(project.root / stage.meta.live) if stage.meta.live else None
     while True:
-        code, tail = _run_dvc(project.root, [*command, stage.target], log)
+        code, tail = yield from _run_dvc(project.root, [*command, stage.target], log, live)
         if code == 0:
             return _read_record(project, stage, log)
         if not any(sign in line for line in tail for sign in BUSY):
@@ -102,16 +111,46 @@ def _read_record(project: DvcProject, stage: Stage, log: Log) -> Record:
             time.sleep(WAIT_S)
 
 
-def _run_dvc(root: Path, arguments: list[str], log: Log) -> tuple[int, list[str]]:
+def _run_dvc(
+    root: Path, arguments: list[str], log: Log, live: LiveTable | None
+) -> Generator[Row, None, tuple[int, list[str]]]:
     """Run `dvc`, passing its output on; return its exit status and last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with _start([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], root) as process:
-        for raw in process.stdout or ():
+        for raw in _read_lines(process.stdout):
             line = raw.strip()
             if line and not line.startswith(HINTS):
                 tail.append(line)
                 log(line)
-        return process.wait(), list(tail)
+            if live:
+                yield from live.read_due()
+        code = process.wait()
+        if live:
+            yield from live.read_new()
+        return code, list(tail)
+
+
+def _read_lines(output: IO[str] | None) -> Iterator[str]:
+    """Give lines as they come, and an empty one whenever none has come for a while."""
+    lines: SimpleQueue[str | None] = SimpleQueue()
+
+    def read() -> None:
+        with suppress(ValueError):  # closed, because whoever reads the lines has gone
+            for line in output or ():
+                lines.put(line)
+        lines.put(None)
+
+    reader = Thread(target=read, daemon=True)
+    reader.start()
+    while True:
+        try:
+            line = lines.get(timeout=WAIT_S)
+        except Empty:
+            line = ""
+        if line is None:
+            break
+        yield line
+    reader.join()
 
 
 @contextmanager

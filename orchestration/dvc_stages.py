@@ -27,13 +27,17 @@ def project_root() -> Path:
 
 
 class DagsterMeta(Section):
-    """`meta.dagster` of a stage: how its asset is called and shown. All of it may be left out."""
+    """`meta.dagster` of a stage: how its asset is called and shown. All of it may be left out.
+
+    `live` is a CSV file that the stage writes while it runs, whose latest numbers Dagster shows.
+    """
 
     asset: str | None = None
     group: str | None = None
     kinds: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    live: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mm_assets.data.table import read_augmented
 from mm_assets.stages.project import Project
 from mm_assets.stages.trained import build_tuned, gather_rows, open_media, read_vectors
 from mm_assets.training.calibration import measure_gains
-from mm_assets.training.curves import CURVES_PLOT, write_curves
+from mm_assets.training.curves import CURVES_PLOT, write_curves, write_live
 from mm_assets.training.device import choose_device
 from mm_assets.training.fitting import fit_model
 from mm_assets.training.model import save_model
@@ -50,6 +50,7 @@ def train(project: Project) -> StageReport:
             device=choose_device(config.compute.device),
             tuned=build_tuned(project, embeddings),
             memory=workspace.unfinished / "train",
+            watch=write_live(workspace.model),
         )
         gains = measure_gains(model, training_rows, validation_rows)
     with atomic_folder(workspace.model) as folder:

@@ -38,7 +38,7 @@ def fit_model(
         targets: Fitted on training rows.
         config: Whose other sections are not looked at, but for the targets' weights.
         device: Where the network is trained.
-        watch: Is told each epoch as it ends.
+        watch: As `train_model`.
         title: Of the progress bar.
         tuned: Networks of encoders that are trained along, whose `media` the examples have.
         memory: As `train_model`.

@@ -1,6 +1,6 @@
 """The component that makes one asset of every stage of `dvc.yaml`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +9,7 @@ from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import StageReport, read_report, summarize_failures
 from orchestration.components.events import check_results, describe
 from orchestration.dvc_runner import run_stage
-from orchestration.dvc_stages import DvcProject, Stage, project_root, read_stages
+from orchestration.dvc_stages import DvcProject, Record, Stage, project_root, read_stages
 
 
 class DvcPipeline(dg.Component):
@@ -55,8 +55,8 @@ def _describe(stage: Stage) -> str:
 
 def materialize(
     project: DvcProject, stage: Stage, log: Callable[[str], None]
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-    """Run a stage if it is stale, and tell what its report says.
+) -> Iterator[dg.AssetObservation | dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    """Run a stage if it is stale; tell what it writes while it runs, then what its report says.
 
     Raises:
         dagster.Failure: The stage failed; named are the expectations, or its last output.
@@ -64,7 +64,7 @@ def materialize(
     root = project.root
     before = _stamp(root, stage)
     try:
-        record = run_stage(project, stage, log)
+        record = yield from _observe(project, stage, log)
     except StageError as error:
         report = _read_fresh_report(root, stage, before)
         if report is None or not report.blocks:
@@ -78,6 +78,20 @@ def materialize(
         check_results=check_results(stage, report) if report else [],
         data_version=dg.DataVersion(record.version) if record.version else None,
     )
+
+
+def _observe(
+    project: DvcProject, stage: Stage, log: Callable[[str], None]
+) -> Generator[dg.AssetObservation, None, Record]:
+    """Run a stage; each row of its live table is a point of the asset's plots over time."""
+    running = run_stage(project, stage, log)
+    while True:
+        try:
+            row = next(running)
+        except StopIteration as ended:
+            record: Record = ended.value
+            return record
+        yield dg.AssetObservation(stage.asset, metadata=row)
 
 
 def _stamp(root: Path, stage: Stage) -> tuple[int, int] | None:

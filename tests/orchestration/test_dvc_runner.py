@@ -23,7 +23,7 @@ def run(root, target):
     """Run one stage; return its log."""
     lines = []
     stage = next(stage for stage in read_stages(root) if stage.target == target)
-    run_stage(DvcProject(root), stage, lines.append)
+    list(run_stage(DvcProject(root), stage, lines.append))
     return lines
 
 
@@ -127,7 +127,7 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     code = (
         "import pathlib; from orchestration.dvc_runner import run_stage; "
         "from orchestration.dvc_stages import DvcProject, read_stages; root = pathlib.Path.cwd(); "
-        "run_stage(DvcProject(root), read_stages(root)[-1], print)"
+        "list(run_stage(DvcProject(root), read_stages(root)[-1], print))"
     )
     (shell.root / "data.dvc").unlink()
     process = subprocess.Popen(

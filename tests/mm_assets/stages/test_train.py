@@ -1,3 +1,6 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +30,22 @@ def test_the_stage_leaves_a_model_its_curves_and_a_report(embedded):
     assert [suite.name for suite in report.suites] == ["model_is_trained"]
     assert report.suites[0].passed
     assert (embedded.root / report.plots[0].path).is_file()
+
+
+@pytest.mark.slow
+def test_the_curves_can_be_read_while_it_runs(embedded):
+    project = embedded.load()
+    folder = project.workspace.model
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(train, project)
+        while not (folder / "curves.csv").exists():
+            assert not running.done()
+            time.sleep(0.001)
+        epochs = pd.read_csv(folder / "curves.csv")["epoch"].tolist()
+        assert not (folder / "model.safetensors").exists()
+        report = running.result()
+    assert epochs[0] == 0
+    assert len(epochs) <= report.metrics["epochs"]
 
 
 def test_statistics_are_those_of_the_training_rows_alone(embedded):
