@@ -84,9 +84,8 @@ def test_the_card_is_complete(finished):
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
     parts = PageParts(page)
-    assert (
-        len(parts.resources) == 7
-    )  # absence, subsets, worth, reliability, confusion, curves, contacts
+    # Subsets, absence, worth, cost, noise, reliability, abstention, confusion, curves, contacts.
+    assert len(parts.resources) == 10
     assert all(resource.startswith("data:image/") for resource in parts.resources)
     assert "<script" not in page.lower()
     assert not re.search(r"@import|url\(", page)
@@ -143,12 +142,12 @@ def test_the_page_shows_the_most_confident_errors_with_previews(finished, page):
 
 
 def test_the_page_shows_every_expectation_of_every_report(finished, page):
-    stages = ["validate", "augment", "embed@voice", "embed@gait", "train", "evaluate", "export"]
+    embedded = ["embed@voice", "embed@gait"]
+    stages = ["validate", "augment", *embedded, "train", "baselines", "evaluate", "export"]
     assert PageParts(page).reports == stages
     suites = [suite for stage in stages for suite in read_report(finished.report(stage)).suites]
-    assert (
-        page.count("<details") == len(suites) + 4
-    )  # recalls, every figure, right answers, parameters
+    # Beside the suites: metrics, all figures, recalls, right answers, parameters.
+    assert page.count("<details") == len(suites) + 5
     results = sum(len(suite.results) for suite in suites)
     assert len(re.findall(r'class="badge (?:ok|bad|warn)">(?:met|failed|warning)', page)) == results
 

@@ -8,6 +8,7 @@ import pytest
 
 from mm_assets.contracts.config import parse_config
 from mm_assets.contracts.workspace import Workspace
+from mm_assets.stages.baselines import baselines
 from mm_assets.stages.embed import embed
 from mm_assets.stages.evaluate import evaluate
 from mm_assets.stages.export import export
@@ -65,6 +66,7 @@ def run(root, *, sequence):
     project = build_project(parse_config(config), workspace)
     embed(project, "steps")
     train(project)
+    baselines(project)
     return project, evaluate(project).metrics["side_accuracy"]
 
 
