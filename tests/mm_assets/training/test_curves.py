@@ -44,6 +44,7 @@ def test_the_columns_are_those_that_dvc_plots(tmp_path, column):
     assert column in pd.read_csv(tmp_path / CURVES_FILE)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_tells_of_the_epochs_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "EVERY_S", 0.0)
     side = torch.arange(40) % 2
