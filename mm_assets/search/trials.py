@@ -43,8 +43,8 @@ from mm_assets.training.loop import Epoch
 
 SEARCH_VERSION = 1
 DIGITS = 3  # significant ones of a number that is tried, so that what is proposed can be read
-WARM_UP = 5  # epochs before a trial may be stopped: a low rate starts slowly
-FEWEST_RANKED = 4  # trials from which importances are told
+WARM_UP = 10  # epochs before a trial may be stopped: a low rate starts slowly
+FEWEST_RANKED = 10  # scored trials from which importances are told: of fewer they are chance
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 VALUES, REASON = "values", "reason"  # what a trial remembers beside Optuna's own
 

@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from mm_assets.contracts.errors import ConfigError, StageError
+from mm_assets.search import trials
 from mm_assets.search.proposal import apply_proposal, read_proposal
 from mm_assets.search.space import read_space
 from mm_assets.search.trials import draw_values, open_study, search
@@ -18,11 +19,11 @@ from mm_assets.search.trials import draw_values, open_study, search
 pytestmark = pytest.mark.slow
 
 
-def run(project, trials=None):
+def run(project, count=None):
     """Search; give the proposal and the lines that were told."""
     lines = []
     project.load()
-    return search(project.root, trials, tell=lines.append), lines
+    return search(project.root, count, tell=lines.append), lines
 
 
 def test_a_better_rate_is_found_proposed_and_taken(searchable):
@@ -142,7 +143,10 @@ def test_a_trial_that_cannot_be_trained_is_told_of_and_the_search_goes_on(search
     assert len([line for line in lines if "multiple of" in line]) == len(stopped)
 
 
-def test_a_trial_that_falls_behind_is_stopped_unless_losses_mean_different_things(searchable):
+def test_a_trial_that_falls_behind_is_stopped_unless_losses_mean_different_things(
+    searchable, monkeypatch
+):
+    monkeypatch.setattr(trials, "WARM_UP", 3)
     searchable.params["train"]["epochs"] = 6
     searchable.params["search"]["space"]["train.learning_rate"] = {
         "low": 1e-5,
