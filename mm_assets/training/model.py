@@ -43,7 +43,7 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
 
     @classmethod
-    def fit(cls, pieces: Iterable[Float[Tensor, "row dim"]]) -> Standardize:
+    def fit(cls, pieces: Iterable[Float[Tensor, "_ dim"]]) -> Standardize:
         """Take mean and standard deviation of the rows; a constant dimension keeps scale 1.
 
         Args:
@@ -76,6 +76,29 @@ class Standardize(nn.Module):
         fusion leaves out would still reach the gradient of the projection before it.
         """
         return (torch.where(present[:, None], vectors, self.mean) - self.mean) / self.scale
+
+
+class InputDropout(nn.Module):
+    """Does what `torch.nn.Dropout` does, with random numbers that a CPU draws several times as fast.
+
+    There are a thousand for each row, and they were most of what a step took.
+
+    Args:
+        share: Probability that a number is dropped.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(
+        self, vectors: Float[Tensor, "batch *steps dim"]
+    ) -> Float[Tensor, "batch *steps dim"]:
+        """Drop numbers, in training, and scale the others so that the expectation stays."""
+        if not self.training or not self.share:
+            return vectors
+        kept = torch.rand(vectors.shape, device=vectors.device) >= self.share
+        return vectors * kept * (1 / (1 - self.share))
 
 
 class Heads(nn.Module):
@@ -259,7 +282,7 @@ class FusionModel(nn.Module):
         self.config = config
         dims = list(self.dims.values())
         self.standardize = nn.ModuleList(Standardize(dim) for dim in dims)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = InputDropout(config.dropout)
         sequences = [bool(encoder.get("sequence")) for encoder in encoders.values()]
         self.answering = [name for name, encoder in encoders.items() if encoder.get("folds")]
         self.members = nn.ModuleList(

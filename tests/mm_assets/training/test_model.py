@@ -10,7 +10,13 @@ from mm_assets.contracts.config import FusionConfig
 from mm_assets.contracts.errors import StageError
 from mm_assets.fusion.steps import Steps
 from mm_assets.targets.multiclass import Multiclass
-from mm_assets.training.model import FusionModel, Standardize, load_model, save_model
+from mm_assets.training.model import (
+    FusionModel,
+    InputDropout,
+    Standardize,
+    load_model,
+    save_model,
+)
 
 ENCODERS = {"voice": {"dim": 3, "fingerprint": "f1"}, "keys": {"dim": 2, "fingerprint": "f2"}}
 TARGETS = {"mood": Multiclass(("bad", "good")), "topic": Multiclass(("a", "b", "c"))}
@@ -195,3 +201,26 @@ def test_weights_of_another_model_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"members": 3}))
     with pytest.raises(StageError, match=r"safetensors does not fit config\.json(.|\n)*members\.2"):
         load_model(tmp_path)
+
+
+def test_input_dropout_is_pytorchs_in_share_and_scale():
+    torch.manual_seed(0)
+    ours, theirs = InputDropout(0.7), torch.nn.Dropout(0.7)
+    ones = torch.ones(400, 5, 100)
+    found, expected = ours(ones), theirs(ones)
+    torch.testing.assert_close(found.unique(), expected.unique())  # 0 and 1 / 0.3
+    assert found.mean().item() == pytest.approx(expected.mean().item(), abs=0.03)
+    # Each row, and each place in it, has numbers of its own.
+    assert 0.02 < found[:, 0].mean(dim=0).std() < 0.5 > found[:, 0].mean(dim=1).std() > 0.02
+    assert ours.eval()(ones) is ones
+
+
+def test_members_see_the_same_dropped_inputs():
+    model = build(members=3).train()
+    with torch.no_grad():
+        for member in model.members[1:]:
+            member.load_state_dict(model.members[0].state_dict())
+    vectors, presence = make_batch()
+    first, *others = model.project(vectors, presence).members
+    for other in others:
+        torch.testing.assert_close(other, first)
