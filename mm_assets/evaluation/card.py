@@ -24,6 +24,7 @@ SECTIONS = {
     "selective": "Abstention",
     "slices": "Slices",
     "errors": "Errors",
+    "attribution": "Attribution",
     "label_errors": "Labels",
     "plots": "Plots",
     "data": "Data",
@@ -58,6 +59,7 @@ class CardContents:
         evidence: As `read_evidence` returned it.
         errors: As `errors.json` holds it, by target.
         label_errors: As `label_errors.json` holds it, by target.
+        attribution: As `attribution.json` holds it, by target.
         reports: By stage, in the order of the pipeline.
         encoders: By modality: name, version, dim, licence and source.
         signature: Of the exported model; null where it is not exported.
@@ -71,6 +73,7 @@ class CardContents:
     evidence: Mapping[str, Any]
     errors: Mapping[str, Any]
     label_errors: Mapping[str, Any]
+    attribution: Mapping[str, Any]
     reports: Mapping[str, StageReport]
     encoders: Mapping[str, Mapping[str, str | int]]
     signature: Mapping[str, Any] | None

@@ -100,6 +100,7 @@ def gather_contents(project: Project) -> CardContents:
         evidence=read_evidence(workspace.evaluation, config),
         errors=read_by_target(workspace.evaluation / "errors.json"),
         label_errors=read_by_target(workspace.evaluation / "label_errors.json"),
+        attribution=read_by_target(workspace.evaluation / "attribution.json"),
         reports=reports,
         encoders={
             key: {

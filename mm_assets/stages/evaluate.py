@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -17,11 +18,13 @@ from mm_assets.data.card import read_card
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import Embeddings
+from mm_assets.embedding.cells import Cells
 from mm_assets.embedding.disturbed import encode_disturbed
 from mm_assets.embedding.encoding import build_network
-from mm_assets.embedding.timing import weigh_network
+from mm_assets.embedding.timing import time_encoder, weigh_network
 from mm_assets.evaluation import (
     absence,
+    attribution,
     baselines,
     confusion,
     cost,
@@ -73,6 +76,7 @@ EVIDENCE: tuple[Evidence, ...] = (
     label_errors.EVIDENCE,
 )
 DECIMALS = 6  # of numbers in the files
+TIMED_ROWS = 15  # of each modality
 
 
 def evaluate(project: Project) -> StageReport:
@@ -84,6 +88,7 @@ def evaluate(project: Project) -> StageReport:
         `errors.json`: by target, the most confident errors and some right answers, with previews
             of their modalities and what each moved the answer by.
         `label_errors.json`: by target, labels that are likely wrong.
+        `attribution.json`: by target, what parts of some rows' inputs their answers rest on.
         `predictions.parquet`: of every labelled row.
         `absence_masks.parquet`: what was left of each row when modalities went missing at random.
         `plots/`: pictures; `plot_data/`: the same for `dvc plots diff`.
@@ -96,6 +101,12 @@ def evaluate(project: Project) -> StageReport:
     workspace = project.workspace
     material = gather_material(project)
     evidence = measure_evidence(material)
+    channels = open_channels(project, material.model)
+    looked_into = attribution.measure_attribution(
+        material, channels, workspace.data, most=project.config.evaluation.attributed_rows
+    )
+    # Not in the out, which must not differ between equal runs.
+    write_json(workspace.log("cost"), time_channels(project, channels, material.validation.table))
     looked_at = show_answers(material, project.modalities, workspace.data)
     doubted = label_errors.list_label_errors(material, project.modalities, workspace.data)
     metrics = _round({name: follow(found) for name, found in evidence.items()})
@@ -105,6 +116,7 @@ def evaluate(project: Project) -> StageReport:
         write_by_target(folder / "evidence.json", _round(evidence))
         write_by_target(folder / "errors.json", _round(looked_at))
         write_by_target(folder / "label_errors.json", _round(doubted))
+        write_by_target(folder / "attribution.json", _round(looked_into))
         absence.list_masks(material).to_parquet(folder / "absence_masks.parquet")
         predictions.to_parquet(folder / "predictions.parquet")
         write_plot_data(folder / "plot_data", evidence, predictions)
@@ -226,6 +238,37 @@ def encode(
     vectors = encode_rows(project, model, embeddings, table)
     in_groups = model.config.context is not None
     return Rows(table, gather_examples(table, vectors, model.targets, in_groups=in_groups))
+
+
+def open_channels(project: Project, model: FusionModel) -> dict[str, attribution.Channel]:
+    """Give what turns each modality's cells into the vectors that the model takes."""
+    embeddings = read_vectors(project)
+    return {
+        key: attribution.Channel(
+            modality, project.encoders[key], find_network(project, model, embeddings, key)
+        )
+        for key, modality in project.modalities.items()
+    }
+
+
+def time_channels(
+    project: Project, channels: Mapping[str, attribution.Channel], table: pd.DataFrame
+) -> dict[str, dict[str, float]]:
+    """Time decoding and encoding of some rows, one by one, by modality; see `time_encoder`."""
+    timed = {}
+    for key, channel in channels.items():
+        present = table[table[key].notna()].head(TIMED_ROWS).reset_index(drop=True)
+        if len(present):
+            cells = Cells(
+                key,
+                present,
+                modality=channel.modality,
+                encoder=channel.encoder,
+                folder=project.workspace.data,
+                compute=project.config.compute,
+            )
+            timed[key] = time_encoder(cells, channel.network, np.arange(len(present)))
+    return timed
 
 
 def read_slice_columns(project: Project) -> pd.DataFrame:

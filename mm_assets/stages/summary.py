@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from mm_assets.contracts.config import Config, read_config
 from mm_assets.contracts.report import StageReport, read_report
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.evaluation.card import list_lines
+from mm_assets.evaluation.cost import describe_cost
 from mm_assets.evaluation.evidence import read_evidence
 
 MOST_LINES, MOST_REASONS, MOST_FAILED = 60, 8, 4  # the card has everything
@@ -31,14 +33,26 @@ def write_summary(workspace: Workspace) -> str:
     config = read_config(workspace.params)
     evidence = read_evidence(workspace.evaluation, config)
     rows, end = _list_rows(workspace), _list_end(workspace, config)
+    milliseconds = _read_milliseconds(workspace)
     scores: list[str] = []
     for place, (name, found) in enumerate(evidence.items()):
         block = ["", *_list_scores(name, found, confidence=config.evaluation.confidence)]
+        if "cost" in found:
+            block += [f"  {line}" for line in describe_cost(found, milliseconds)]
         if len(rows) + len(scores) + len(block) + len(end) + 2 > MOST_LINES:
             scores += ["", f"{INDENT}… {len(evidence) - place} more targets, see the card"]
             break
         scores += block
     return "\n".join([*rows, *scores, *end])
+
+
+def _read_milliseconds(workspace: Workspace) -> dict[str, float]:
+    """Read what decoding and encoding a row took, by modality, where evaluate ran here."""
+    log = workspace.log("cost")
+    if not log.is_file():
+        return {}
+    timed = json.loads(log.read_text(encoding="utf-8"))
+    return {key: found["row_ms"] for key, found in timed.items()}
 
 
 def _list_end(workspace: Workspace, config: Config) -> list[str]:
@@ -52,6 +66,7 @@ def _list_end(workspace: Workspace, config: Config) -> list[str]:
         "Next       make ui                           look at it in the Dagster web UI",
         f"{INDENT}{_suggest_prediction(config):<34}ask the exported model",
         f"{INDENT}edit params.yaml, then dvc repro  run only what depends on the change",
+        f"{INDENT}mm promote                        put the model into use, if its gates hold",
     ]
 
 

@@ -55,6 +55,28 @@ def check_evidence(
                     },
                 )
             )
+        baselines = found["baselines"]
+        alone = [key for key, one in baselines["alone"].items() if one.get("is_better")]
+        better = [f"a model of {key} alone" for key in alone]
+        better += ["a linear model"] if baselines["linear"].get("is_better") else []
+        better += [
+            f"a model trained for {key} alone"
+            for key, one in baselines["gaps"].items()
+            if one["is_better"] and key not in alone
+        ]
+        column = f"{name}_baselines_that_are_better"
+        gains[column] = len(better)
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column,
+                max_value=0,
+                severity="warning",
+                meta={
+                    "advice": f"{', '.join(better)} tells {name!r} better, by more than chance: try "
+                    "another `fusion.name`, a lower `fusion.dropout` or `train.modality_dropout`"
+                },
+            )
+        )
         column = f"{name}_slices_worse_than_the_rest"
         worse = [one for one in found["slices"] if one["is_worse"]]
         gains[column] = len(worse)
@@ -78,6 +100,7 @@ def check_evidence(
         "model_beats_baselines",
         pd.DataFrame([gains]),
         expectations,
-        description="Every target is told better than by its most frequent answer, and better by "
-        "all modalities together than by the best one alone; and no slice of the rows is worse.",
+        description="Every target is told better than by its most frequent answer, better by all "
+        "modalities together than by the best one alone, and as well as by any model that is "
+        "simpler or trained for some modalities alone; and no slice of the rows is worse.",
     )
