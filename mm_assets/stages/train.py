@@ -33,6 +33,7 @@ def train(project: Project) -> StageReport:
         for key, target in project.targets.items()
     }
     chosen = torch.tensor(is_training.to_numpy())
+    tuned = build_tuned(project, embeddings)  # before media are decoded: a name may be wrong
     with open_media(project, rows) as media:
         training_rows, validation_rows = (
             replace(
@@ -48,7 +49,7 @@ def train(project: Project) -> StageReport:
             targets=targets,
             config=config,
             device=choose_device(config.compute.device),
-            tuned=build_tuned(project, embeddings),
+            tuned=tuned,
             memory=workspace.unfinished / "train",
             watch=write_live(workspace.model),
         )

@@ -28,6 +28,7 @@ from mm_assets.targets.base import Target
 from mm_assets.training.examples import Examples, gather_examples
 from mm_assets.training.media import Media
 from mm_assets.training.model import FusionModel, load_model
+from mm_assets.training.optimization import freeze_weights
 from mm_assets.training.spool import Spool
 
 
@@ -156,8 +157,13 @@ def open_media(project: Project, rows: pd.DataFrame) -> Iterator[dict[str, Media
 
 
 def build_tuned(project: Project, embeddings: Mapping[str, Embeddings]) -> dict[str, nn.Module]:
-    """Build the networks that are trained along, with their published weights."""
-    return {
-        key: build_network(project.encoders[key], embeddings[key].state)
-        for key in project.config.train.finetune
-    }
+    """Build the networks that are trained along, with their published weights.
+
+    Raises:
+        ConfigError: `train.finetune` freezes weights that an encoder does not have, or all of them.
+    """
+    found = {}
+    for key, asked in project.config.train.finetune.items():
+        found[key] = build_network(project.encoders[key], embeddings[key].state)
+        freeze_weights(found[key], asked, key)
+    return found

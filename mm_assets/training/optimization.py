@@ -29,7 +29,7 @@ def build_optimizer(model: FusionModel, config: TrainConfig) -> optim.Optimizer:
         {"params": [weight for weight in model.parameters() if id(weight) not in tuned]}
     ]
     for name, asked in config.finetune.items():
-        _freeze(model.tuned[name], asked, name)
+        freeze_weights(model.tuned[name], asked, name)
         weights = [weight for weight in model.tuned[name].parameters() if weight.requires_grad]
         groups.append({"params": weights, "lr": asked.learning_rate})
     # `fused`: one call a step instead of ten for each of a hundred small tensors.
@@ -44,14 +44,24 @@ def build_optimizer(model: FusionModel, config: TrainConfig) -> optim.Optimizer:
     return kind(groups, **shared)
 
 
-def _freeze(network: nn.Module, asked: FinetuneConfig, name: str) -> None:
+def freeze_weights(network: nn.Module, asked: FinetuneConfig, name: str) -> None:
     """Keep weights as they are whose names begin as the configuration says.
 
+    Args:
+        network: Of an encoder that is trained along; changed in place.
+        asked: Its entry of `train.finetune`.
+        name: Of its modality.
+
     Raises:
-        ConfigError: No weight's name begins so, or all of them do.
+        ConfigError: The network has no weights, no weight's name begins so, or all of them do.
     """
-    where = f"params.yaml: `train.finetune.{name}.frozen`"
     names = [known for known, _ in network.named_parameters()]
+    if not names:
+        raise ConfigError(
+            f"params.yaml: `train.finetune.{name}` trains the weights of an encoder, and that of "
+            f"{name!r} has none; take {name!r} out of `train.finetune`"
+        )
+    where = f"params.yaml: `train.finetune.{name}.frozen`"
     for start in asked.frozen:
         if not any(known.startswith(start) for known in names):
             tops = sorted({".".join(known.split(".")[:3]) for known in names})

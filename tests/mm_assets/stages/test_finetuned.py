@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mm_assets.contracts.config import parse_config
+from mm_assets.contracts.errors import ConfigError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import read_augmented
 from mm_assets.serving.predictor import Predictor
@@ -119,6 +120,17 @@ def measure(project):
     rows = gather_examples(table, vectors, model.targets).offer("text")
     right = predict_logits(model, rows)["mood"].argmax(dim=1) == rows.labels["mood"]
     return right.float().mean().item()
+
+
+def test_a_name_that_no_weight_has_is_refused_before_rows_are_decoded(
+    tmp_path, monkeypatch, transformer
+):
+    monkeypatch.delenv("MM_STORE", raising=False)
+    message = r"`train\.finetune\.text\.frozen` must name weights .*, got 'layers\.0'"
+    with pytest.raises(ConfigError, match=message):
+        run(tmp_path, transformer, finetune={"text": {"frozen": ["layers.0"]}})
+    assert not Workspace(tmp_path).spool.exists()
+    assert not Workspace(tmp_path).model.exists()
 
 
 @pytest.mark.parametrize("sequence", [False, True])
