@@ -23,6 +23,7 @@ from mm_assets.targets.base import Target, find_target
 MODEL_VERSION = 3
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 FITTED_ROWS = 1024  # that a standardisation looks at together
+LEAST_SCALE = 0.1  # of a tuned encoder's vectors, times that of the middle one
 Vectors = Mapping[str, Float[Tensor, "batch _"] | Steps]
 Logits = dict[str, Float[Tensor, "batch _"]]
 
@@ -338,9 +339,14 @@ class FusionModel(nn.Module):
                     "rows or take the modality out of params.yaml"
                 )
             pieces = (vectors[name][rows] for rows in torch.split(present, FITTED_ROWS))
-            self.standardize[index] = Standardize.fit(
+            layer = Standardize.fit(
                 piece.flat() if isinstance(piece, Steps) else piece for piece in pieces
             )
+            if name in self.tuned:
+                # What hardly varies yet (a unit that is dead but for rounding) will, and must not
+                # be blown up then.
+                layer.scale.clamp_(min=LEAST_SCALE * layer.scale.median().item())
+            self.standardize[index] = layer
 
     def project(
         self,
