@@ -12,14 +12,15 @@ import torch
 
 from mm_assets.contracts.config import ContextConfig, FusionConfig, TargetConfig, TrainConfig
 from mm_assets.targets.base import find_target
+from mm_assets.training.batches import cut_batches
 from mm_assets.training.examples import Examples
 from mm_assets.training.loop import train_model
 from mm_assets.training.model import FusionModel
 
-DIMS = {"a": 4, "b": 3}
+DIMS, ROWS = {"a": 4, "b": 3}, 190
 CASES = {
     "rows": {"batch_size": 33, "accumulate": 2, "clip": 1.0, "ema": 0.9},
-    # Batches of two or three groups; the last is of one, so that one process has no row of it.
+    # Batches of three groups of ten; the last is of one, so that one process has no row of it.
     "groups": {"batch_size": 24, "decay": "cosine"},
 }
 
@@ -41,7 +42,7 @@ def make_rows(count, seed, *, grouped):
 def train_case(name):
     """Train, and give the curve and the sum of each weight."""
     grouped = name == "groups"
-    train, validation = make_rows(210, 1, grouped=grouped), make_rows(60, 2, grouped=grouped)
+    train, validation = make_rows(ROWS, 1, grouped=grouped), make_rows(60, 2, grouped=grouped)
     asked = {
         "kind": {"kind": "multiclass", "loss": {"class_weights": {"x": 1.0, "y": 3.0, "z": 0.5}}},
         "grams": {"kind": "regression"},
@@ -76,6 +77,7 @@ def train_case(name):
 
 @pytest.mark.slow
 def test_two_processes_reproduce_the_curve_of_one(tmp_path):
+    assert len(cut_batches(make_rows(ROWS, 1, grouped=True), 24)[-1]) == 10  # one group
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--local-addr", "127.0.0.1", "--nproc-per-node", "2", __file__, str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
