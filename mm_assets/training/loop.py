@@ -221,6 +221,14 @@ class _Run:
         return min(self.curve, key=lambda epoch: epoch.validation_loss)
 
     def _note(self, epoch: Epoch) -> None:
+        """Add a point to the curve, and keep the weights if they are the best.
+
+        Raises:
+            TrainingError: The validation loss is not finite.
+        """
+        if not math.isfinite(epoch.validation_loss):
+            what = f"epoch {epoch.epoch}: the validation loss is {epoch.validation_loss}"
+            raise TrainingError(self._explain_divergence(what))
         self.curve.append(epoch)
         if self._find_best() is epoch:
             self.best = copy.deepcopy(self.scored.state_dict())
@@ -253,8 +261,10 @@ class _Run:
             loss = self._lose(batch.to(self.device), shown[mine].to(self.device))
             mean = self.processes.add_up(loss.detach()).item() / self.processes.count
             if not math.isfinite(mean):  # which all processes see, and stop
-                raise TrainingError(self._explain_divergence(mean, epoch, number))
-            torch.autograd.backward(loss / config.accumulate)
+                what = f"epoch {epoch}, batch {number}: the loss is {mean}"
+                raise TrainingError(self._explain_divergence(what))
+            together = min(config.accumulate, len(batches) - number + number % config.accumulate)
+            torch.autograd.backward(loss / together)
             if (number + 1) % config.accumulate == 0 or number + 1 == len(batches):
                 self._step()
             total += mean * len(chosen)
@@ -323,13 +333,13 @@ class _Run:
         if state["dropout_cuda"] is not None:
             torch.cuda.set_rng_state(state["dropout_cuda"], self.device)
 
-    def _explain_divergence(self, loss: float, epoch: int, number: int) -> str:
-        """Name the batch, and the modality whose vectors are not finite, if that is the cause.
+    def _explain_divergence(self, what: str) -> str:
+        """Name the modality whose vectors are not finite, if that is the cause.
 
         All rows are looked at: one vector that is not finite spoils the standardisation of the
         others. What was reached before is kept.
         """
-        where = f"training stopped at epoch {epoch}, batch {number}: the loss is {loss}"
+        where = f"training stopped at {what}"
         for index, (name, matrix) in enumerate(self.train.vectors.items()):
             present = matrix[self.train.presence[:, index]]
             flat = present.flat() if isinstance(present, Steps) else present
@@ -343,10 +353,9 @@ class _Run:
             f"{where}, although the vectors of {', '.join(self.train.vectors)} are finite; lower "
             "`train.learning_rate` in params.yaml, or set `train.clip`"
         )
-        if self.memory and self.best:
-            self._remember(self.memory)
-            best = self._find_best().epoch
-            advice += f" (the best weights so far, of epoch {best}, are kept in {self.memory.file})"
+        if self.memory and self.best and not self.processes.index:
+            file, best = self.memory.keep_best(self.best), self._find_best().epoch
+            advice += f" (the best weights so far, of epoch {best}, are kept in {file})"
         return advice
 
 

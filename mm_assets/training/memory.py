@@ -56,6 +56,14 @@ class RunMemory:
         for old in known[:-KEPT]:
             old.unlink(missing_ok=True)
 
+    def keep_best(self, weights: Mapping[str, Tensor]) -> Path:
+        """Keep the best weights of a run that cannot go on, beside what it would go on from."""
+        from safetensors.torch import save_file
+
+        with atomic_file(self.file.with_suffix(".best.safetensors")) as temporary:
+            save_file({name: held.contiguous().cpu() for name, held in weights.items()}, temporary)
+        return self.file.with_suffix(".best.safetensors")
+
     def forget(self) -> None:
         """Delete what was kept: the run has ended."""
         self.file.unlink(missing_ok=True)
