@@ -75,7 +75,15 @@ def test_deps_are_what_the_stage_imports(graph, stage):
 def test_every_stage_has_a_file_and_every_file_a_stage():
     files = {path.stem for path in (ROOT / "mm_assets/stages").glob("*.py")}
 
-    assert files - {"__init__", "page", "project", "quarantine", "run", "summary", "trained"} == set(STAGES)
+    assert files - {
+        "__init__",
+        "page",
+        "project",
+        "quarantine",
+        "run",
+        "summary",
+        "trained",
+    } == set(STAGES)
 
 
 SECTIONS = set(Config.model_fields) - {"version"}

@@ -27,7 +27,9 @@ FOUND = {
 
 
 def write(folder, evidence):
-    (folder / "evidence.json").write_text(json.dumps({"schema_version": EVIDENCE_VERSION, "targets": evidence}))
+    (folder / "evidence.json").write_text(
+        json.dumps({"schema_version": EVIDENCE_VERSION, "targets": evidence})
+    )
     return folder
 
 

@@ -88,7 +88,9 @@ def reports(project):
     found = {"validate": validate(project), "augment": augment(project)}
     for key in project.modalities:
         embed(project, key)
-    return found | {stage.__name__: stage(project) for stage in (train, baselines, evaluate, export)}
+    return found | {
+        stage.__name__: stage(project) for stage in (train, baselines, evaluate, export)
+    }
 
 
 pytestmark = pytest.mark.slow

@@ -172,7 +172,8 @@ def test_vectors_that_are_not_finite_stop_training_with_their_modality(value):
     train = make_rows(100, 1)
     train.vectors["noise"][torch.nonzero(train.presence[:, 1])[7], 0] = value
     with pytest.raises(
-        TrainingError, match=r"epoch 0: the validation loss is nan, because 1 of the 'noise' vectors"
+        TrainingError,
+        match=r"epoch 0: the validation loss is nan, because 1 of the 'noise' vectors",
     ):
         fit(build(), train=train)
 
