@@ -22,6 +22,7 @@ from mm_assets.training.scoring import (
     predict_logits,
     predict_views,
     score_views,
+    show_alone,
     views,
 )
 
@@ -90,18 +91,15 @@ def measure_gains(
         By modality and target: how far the calibrated loss lies below that of the best constant
         answer of the training rows, in nats. No entry for a modality that no validation row has.
     """
-    gains: dict[str, dict[str, float]] = {}
-    for modality in model.modalities:
-        rows = validation.offer(modality)
-        if not len(rows):
-            continue
-        logits = model.temper(predict_logits(model, rows))
-        gains[modality] = {}
-        for name, target in model.targets.items():
+    shown = show_alone(validation)
+    gains: dict[str, dict[str, float]] = {modality: {} for modality in shown}
+    scored = predict_views(model, validation, list(shown.values()))
+    for (modality, view), logits in zip(shown.items(), scored, strict=True):
+        for name, found in model.temper(logits).items():
+            target, labels = model.targets[name], validation.labels[name][view.rows]
             constant = torch.from_numpy(target.constant_logits(train.labels[name].numpy()))
-            blind = target.loss(constant.expand(len(rows), -1), rows.labels[name])
-            seeing = target.loss(logits[name], rows.labels[name])
-            gains[modality][name] = (blind - seeing).item()
+            blind = target.loss(constant.expand(len(labels), -1), labels)
+            gains[modality][name] = (blind - target.loss(found, labels)).item()
     return gains
 
 

@@ -32,13 +32,18 @@ class View(NamedTuple):
 
 def views(rows: Examples) -> dict[str, View]:
     """Show rows as they are, and by each modality alone where there are several."""
-    found = {"as_given": View(torch.ones(len(rows)).bool(), rows.presence)}
-    if len(rows.vectors) > 1:
-        eye = torch.eye(len(rows.vectors)).bool()
-        for name, present, alone in zip(rows.vectors, rows.presence.T, eye, strict=True):
-            if present.any():
-                found[name] = View(present, alone.expand(len(rows), -1))
-    return found
+    everything = View(torch.ones(len(rows)).bool(), rows.presence)
+    return {"as_given": everything} | (show_alone(rows) if len(rows.vectors) > 1 else {})
+
+
+def show_alone(rows: Examples) -> dict[str, View]:
+    """Show the rows that have a modality by it alone, for each that some row has."""
+    eye = torch.eye(len(rows.vectors)).bool()
+    return {
+        name: View(present, alone.expand(len(rows), -1))
+        for name, present, alone in zip(rows.vectors, rows.presence.T, eye, strict=True)
+        if present.any()
+    }
 
 
 def predict_logits(
