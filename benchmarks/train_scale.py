@@ -102,8 +102,8 @@ def draw_vectors(
 def answer(workspace: Workspace, rows: pd.DataFrame) -> np.ndarray:
     """Ask the trained model for each row's class."""
     from mm_assets.training.examples import gather_examples
-    from mm_assets.training.scoring import predict_logits
     from mm_assets.training.model import load_model
+    from mm_assets.training.scoring import predict_logits
 
     model = load_model(workspace.model)
     embeddings = {key: read_embeddings(workspace.embeddings(key)) for key in DIMS}

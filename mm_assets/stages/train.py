@@ -54,6 +54,7 @@ def train(project: Project) -> StageReport:
             watch=write_live(workspace.model),
         )
         gains = measure_gains(model, training_rows, validation_rows)
+    del training_rows, validation_rows  # what follows loads Great Expectations
     with atomic_folder(workspace.model) as folder:
         save_model(model, folder)
         write_curves(curve, folder)

@@ -54,7 +54,9 @@ def gather_rows(
         if isinstance(given, Steps):
             sound = (torch.isfinite(given.values).all(dim=2) | ~given.there).all(dim=1)
         else:
-            sound = torch.isfinite(given).all(dim=1)
+            # In pieces: what `isfinite` works with is larger than what it is given.
+            pieces = [torch.isfinite(piece).all(dim=1) for piece in torch.split(given, 1024)]
+            sound = torch.cat(pieces)
         bad = ~sound & found.presence[:, index]
         if bad.any():
             first = rows.loc[bad.numpy(), "id"].iloc[0]
