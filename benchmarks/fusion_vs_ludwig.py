@@ -4,7 +4,7 @@ CMU-MOSI, split by video, twice: its three feature sets, and the raw transcripts
 feature sets come from networks that were trained with these labels, so the accuracies say nothing
 about new videos; both sides get equal numbers, and that is what is compared. Of transcripts each
 learns from nothing but the training rows: Ludwig by its default text encoder (`parallel_cnn`), we
-by `text_cnn`, a convolutional network like it, whose answers to the training rows come from three folds
+by `text_cnn`, a convolutional network like it, whose answers to the training rows come from two folds
 instead of five (its answers to other rows do not depend on that). Both sides have their defaults
 otherwise.
 
@@ -105,7 +105,7 @@ def train_ours(
             "version": 2,
             "data": {"group": "video"},
             "modalities": {
-                name: {"kind": "text", "column": name, "encoder": {"name": "text_cnn", "folds": 3}}
+                name: {"kind": "text", "column": name, "encoder": {"name": "text_cnn", "folds": 2}}
                 for name in features
             },
             "targets": {"label": {"kind": "binary", "column": "label"}},
