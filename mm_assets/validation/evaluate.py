@@ -61,7 +61,7 @@ def check_evidence(
         better += ["a linear model"] if baselines["linear"].get("is_better") else []
         better += [
             f"a model trained for {key} alone"
-            for key, one in baselines["gaps"].items()
+            for key, one in baselines.get("gaps", {}).items()
             if one["is_better"] and key not in alone
         ]
         column = f"{name}_baselines_that_are_better"

@@ -60,12 +60,13 @@ class Doors:
     def ran(self) -> set[str]:
         """Stages whose function ran to its end since the last call: each leaves its time in a log."""
         logs = {
-            json.loads(file.read_text())["stage"]: file.stat().st_mtime_ns
+            found["stage"]: file.stat().st_mtime_ns
             for file in (self.root / "artifacts" / "logs").rglob("*.json")
+            if "stage" in (found := json.loads(file.read_text()))
         }
-        found = {stage for stage, modified in logs.items() if self.seen.get(stage) != modified}
+        ended = {stage for stage, modified in logs.items() if self.seen.get(stage) != modified}
         self.seen = logs
-        return found
+        return ended
 
     def edit(self, old: str, new: str) -> None:
         params = self.root / "params.yaml"

@@ -61,7 +61,8 @@ def small_onnx_model(tmp_path_factory):
         folder / "model.onnx",
     )
     signature = {
-        "schema_version": 2,
+        "schema_version": 3,
+        "context": False,
         "modalities": [
             {
                 "name": key,

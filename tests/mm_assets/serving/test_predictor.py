@@ -63,7 +63,7 @@ def test_a_signature_of_another_release_is_refused(folder, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"")
     (tmp_path / "signature.json").write_text('{"schema_version": 99}')
 
-    with pytest.raises(ServingError, match=r"schema version 99, this release reads 2"):
+    with pytest.raises(ServingError, match=r"schema version 99, this release reads 3"):
         read_signature(tmp_path)
 
 

@@ -157,6 +157,7 @@ def test_a_single_modality_has_nothing_to_be_compared_with(embedded):
     assert list(metrics["side"]["subsets"]) == ["clear"]
     assert [result.column for result in report.suites[0].results] == [
         "side_accuracy_above_majority",
+        "side_baselines_that_are_better",
         "side_slices_worse_than_the_rest",
     ]
 

@@ -76,7 +76,8 @@ Card       artifacts/card/model_card.html
 
 Next       make ui                           look at it in the Dagster web UI
            mm predict --words "..."          ask the exported model
-           edit params.yaml, then dvc repro  run only what depends on the change"""
+           edit params.yaml, then dvc repro  run only what depends on the change
+           mm promote                        put the model into use, if its gates hold"""
     )
 
 
