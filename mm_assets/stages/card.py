@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
@@ -95,12 +95,17 @@ def gather_contents(project: Project) -> CardContents:
         "reports": REPORT_VERSION,
         "model": model["schema_version"],
     }
+
+    def in_order(found: dict[str, Any]) -> dict[str, Any]:
+        """Order targets as `params.yaml` does; JSON's are sorted."""
+        return {name: found[name] for name in config.targets if name in found}
+
     return CardContents(
         config=config,
         evidence=read_evidence(workspace.evaluation, config),
         errors=read_by_target(workspace.evaluation / "errors.json"),
-        label_errors=read_by_target(workspace.evaluation / "label_errors.json"),
-        attribution=read_by_target(workspace.evaluation / "attribution.json"),
+        label_errors=in_order(read_by_target(workspace.evaluation / "label_errors.json")),
+        attribution=in_order(read_by_target(workspace.evaluation / "attribution.json")),
         reports=reports,
         encoders={
             key: {
