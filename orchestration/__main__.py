@@ -84,7 +84,7 @@ def load_job() -> dg.JobDefinition:
 
     try:
         return defs().resolve_job_def("retrain")
-    except Exception as error:
+    except Exception as error:  # Dagster's own wrapper has no public name; all else is raised again
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MMAssetsError | DvcException):
             cause = cause.__cause__

@@ -84,13 +84,14 @@ def predict(model: Path, as_json: bool, **cells: str | None) -> None:
     from mm_assets.serving.predictor import Predictor
 
     predictor = Predictor(model)
-    (answer,) = predictor.predict([cells])
+    outputs = predictor.compute([cells])
     if as_json:
+        (answer,) = predictor.explain(outputs)
         click.echo(json.dumps(answer, ensure_ascii=False))
         return
     for name, target in predictor.targets.items():
         click.secho(name, bold=True)
-        for line in target.as_lines(answer[name]):
+        for line in target.as_lines(outputs[name][0]):
             click.echo(f"  {line}")
 
 

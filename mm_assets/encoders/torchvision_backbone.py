@@ -259,9 +259,9 @@ def _measure(model: str, size_px: int) -> int:
     try:
         with torch.device("meta"):
             network = _build(model)
-    except (
-        NotImplementedError
-    ):  # RegNet reads widths that it computed, which `meta` has no values of
+    except NotImplementedError:
+        # RegNet reads widths that it computed, of which `meta` has no values; on the CPU all
+        # networks would be built at their full size, some of a gigabyte.
         network = _build(model).to("meta")
     _cut_classifier(network)
     return measure_dim(network, size_px)

@@ -22,7 +22,7 @@ from mm_assets.contracts.report import Table
 from mm_assets.data.progress import show_progress
 from mm_assets.data.table import ID
 from mm_assets.evaluation.answers import predict
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, make_table
 from mm_assets.evaluation.metrics import draw_headline, take_interval
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -205,8 +205,6 @@ def _measure(material: Material) -> ByTarget:
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    if "absence" not in found:
-        return {}
     metric, (*_, last) = found["headline"], found["absence"]["curve"]
     return {
         "absence_area": found["absence"]["area"],
@@ -215,8 +213,6 @@ def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
-    if "absence" not in found:
-        return []
     metric = found["headline"]
     columns = ("rate", metric, f"{metric}_low", f"{metric}_high")
     title = f"{name}: {metric} when each modality is lost at random"
@@ -224,8 +220,10 @@ def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
 
 
 EVIDENCE = Evidence(
+    "absence",
     _measure,
-    _follow,
-    _tabulate,
-    {"absence": Picture("absence", "{metric} when modalities go missing", plot_absence)},
+    "{metric} when modalities go missing",
+    plot_absence,
+    follow=_follow,
+    tabulate=_tabulate,
 )

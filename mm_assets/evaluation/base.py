@@ -7,7 +7,7 @@ lists which ones there are. `measure_NAME` takes arrays, so that it is checked o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -28,6 +28,7 @@ from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel
 
 ByTarget = dict[str, dict[str, Any]]  # JSON values by name, of each target
+Cell = str | int | float | None  # of a report's table
 # A modality, rows of the augmented table and levels above 0, to vectors by level: what
 # `mm_assets.embedding.disturbed.encode_disturbed` gives.
 Disturb = Callable[[str, pd.DataFrame, Sequence[float]], Mapping[float, Embeddings]]
@@ -152,36 +153,25 @@ def tabulate_nothing(_: str, __: Mapping[str, Any]) -> Iterable[Table]:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of one target's evidence.
-
-    Attributes:
-        needs: The key of the evidence without which there is nothing to draw.
-        title: `{metric}` stands for the target's headline metric.
-        draw: Given the target's name, its whole evidence and the SVG file.
-    """
-
-    needs: str
-    title: str
-    draw: Callable[[str, Mapping[str, Any], Path], None]
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """One piece of evidence: what its file has to say.
+    """One piece of evidence: what its file has to say of each target.
 
     Attributes:
-        measure: Gives JSON values by target, under keys of its own; a key is left out where there
-            is nothing to measure.
+        key: Under which `measure` gives its values. A target of which it gives none is not asked
+            any further.
+        measure: Gives JSON values by target, under `key` and, if there are more, others of its own.
+        title: Of the picture; `{metric}` stands for the target's headline metric.
+        draw: Given the target's name, its whole evidence and the SVG file.
         follow: Chooses, out of a target's whole evidence, numbers for `metrics.json`.
         tabulate: Makes tables for the report from a target's name and whole evidence.
-        pictures: By the end of the file's name.
     """
 
+    key: str
     measure: Callable[[Material], ByTarget]
+    title: str
+    draw: Callable[[str, Mapping[str, Any], Path], None]
     follow: Callable[[Mapping[str, Any]], dict[str, Any]] = follow_nothing
     tabulate: Callable[[str, Mapping[str, Any]], Iterable[Table]] = tabulate_nothing
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
 def make_table(title: str, columns: Iterable[str], lines: Iterable[Mapping[str, Any]]) -> Table:
@@ -194,5 +184,5 @@ def make_table(title: str, columns: Iterable[str], lines: Iterable[Mapping[str, 
     )
 
 
-def _shorten(cell: Any) -> Any:  # noqa: ANN401 - a cell of any type
+def _shorten(cell: Cell) -> Cell:
     return round(cell, 4) if isinstance(cell, float) else cell

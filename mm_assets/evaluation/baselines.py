@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from mm_assets.contracts.report import Table
 from mm_assets.evaluation.answers import Answers, answer_majority, answer_rows
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, make_table
 from mm_assets.evaluation.card import list_baselines
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
 from mm_assets.evaluation.slices import adjust_holm
@@ -259,8 +259,10 @@ def _measure(material: Material) -> ByTarget:
 
 
 EVIDENCE = Evidence(
+    "baselines",
     _measure,
-    follow_baselines,
-    tabulate_baselines,
-    {"baselines": Picture("baselines", "{metric} beside the baselines", plot_baselines)},
+    "{metric} beside the baselines",
+    plot_baselines,
+    follow=follow_baselines,
+    tabulate=tabulate_baselines,
 )

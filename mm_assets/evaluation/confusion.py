@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 from matplotlib.figure import Figure
 
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture
+from mm_assets.evaluation.base import ByTarget, Evidence, Material
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
 
@@ -69,5 +69,8 @@ def _measure(material: Material) -> ByTarget:
 
 
 EVIDENCE = Evidence(
-    _measure, pictures={"confusion": Picture("confusion", "confusion matrix", plot_confusion)}
+    "confusion",
+    _measure,
+    "confusion matrix",
+    plot_confusion,
 )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mm_assets.contracts.report import Table
 from mm_assets.contracts.subsets import name_subset
 from mm_assets.evaluation.answers import Answers
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, make_table
 from mm_assets.evaluation.metrics import compare_paired
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -162,8 +162,6 @@ def _measure(material: Material) -> ByTarget:
 
 
 def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
-    if "cost" not in found:
-        return []
     columns = (
         "without",
         "rows",
@@ -183,7 +181,9 @@ def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
 
 
 EVIDENCE = Evidence(
+    "cost",
     _measure,
+    "what each modality adds to the others",
+    plot_cost,
     tabulate=_tabulate,
-    pictures={"cost": Picture("cost", "what each modality adds to the others", plot_cost)},
 )

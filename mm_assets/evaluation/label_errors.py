@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mm_assets.data.table import GROUP, ID, SPLIT
 from mm_assets.evaluation.answers import answer_rows
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture
+from mm_assets.evaluation.base import ByTarget, Evidence, Material
 from mm_assets.modalities.base import Modality
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -209,15 +209,13 @@ def _measure(material: Material) -> ByTarget:
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    return (
-        {"likely_label_errors": found["label_errors"]["found"]} if "label_errors" in found else {}
-    )
+    return {"likely_label_errors": found["label_errors"]["found"]}
 
 
 EVIDENCE = Evidence(
+    "label_errors",
     _measure,
-    _follow,
-    pictures={
-        "label_errors": Picture("label_errors", "labels that are likely wrong", plot_label_errors)
-    },
+    "labels that are likely wrong",
+    plot_label_errors,
+    follow=_follow,
 )

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.contracts.report import Table
 from mm_assets.evaluation.answers import Answers, answer_rows
-from mm_assets.evaluation.base import ByTarget, Disturb, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.base import ByTarget, Disturb, Evidence, Material, make_table
 from mm_assets.evaluation.metrics import resample_groups, sum_by_group, take_interval
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -236,15 +236,11 @@ def _measure(material: Material) -> ByTarget:
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    if "noise" not in found:
-        return {}
     curves = found["noise"]["curves"]
     return {"noise_area": {name: curve["area"] for name, curve in curves.items()}}
 
 
 def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
-    if "noise" not in found:
-        return []
     noise = found["noise"]
     lines = [
         {"disturbed": disturbed, "area": curve["area"]}
@@ -260,8 +256,10 @@ def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
 
 
 EVIDENCE = Evidence(
+    "noise",
     _measure,
-    _follow,
-    _tabulate,
-    {"noise": Picture("noise", "{metric} with noise in the inputs", plot_noise)},
+    "{metric} with noise in the inputs",
+    plot_noise,
+    follow=_follow,
+    tabulate=_tabulate,
 )

@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from matplotlib.figure import Figure
 
 from mm_assets.contracts.report import Table
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, make_table
 from mm_assets.evaluation.metrics import resample_groups, sum_by_group, take_interval
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -90,22 +90,22 @@ def _measure(material: Material) -> ByTarget:
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    recalls = found.get("recalls", ())
-    if not 0 < len(recalls) <= MOST_CLASSES:
+    recalls = found["recalls"]
+    if len(recalls) > MOST_CLASSES:
         return {}
     return {"recall": {one["class"]: one["recall"] for one in recalls}}
 
 
 def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
-    if "recalls" not in found:
-        return []
     columns = ("class", "recall", "recall_low", "recall_high")
     return [make_table(f"{name}: recall of every class", columns, found["recalls"])]
 
 
 EVIDENCE = Evidence(
+    "recalls",
     _measure,
-    _follow,
-    _tabulate,
-    {"recalls": Picture("recalls", "recall of every class", plot_recalls)},
+    "recall of every class",
+    plot_recalls,
+    follow=_follow,
+    tabulate=_tabulate,
 )

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from matplotlib.figure import Figure
 
 from mm_assets.evaluation.answers import Answers, answer_rows
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture
+from mm_assets.evaluation.base import ByTarget, Evidence, Material
 from mm_assets.evaluation.metrics import resample_groups, sum_by_group, take_interval
 from mm_assets.training.curves import save_svg
 
@@ -203,8 +203,6 @@ def _measure_claims(material: Material, name: str, answers: Answers) -> dict[str
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    if "reliability" not in found:
-        return {}
     reliability = found["reliability"]
     return {
         "ece": reliability["calibrated"]["ece"],
@@ -213,11 +211,9 @@ def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 EVIDENCE = Evidence(
+    "reliability",
     _measure,
-    _follow,
-    pictures={
-        "reliability": Picture(
-            "reliability", "how far its confidence can be believed", plot_reliability
-        )
-    },
+    "how far its confidence can be believed",
+    plot_reliability,
+    follow=_follow,
 )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.evaluation.answers import answer_rows
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture
+from mm_assets.evaluation.base import ByTarget, Evidence, Material
 from mm_assets.evaluation.metrics import (
     resample_groups,
     split_resamples,
@@ -302,15 +302,15 @@ def _measure(material: Material) -> ByTarget:
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    if "selective" not in found:
-        return {}
     selective = found["selective"]
     kept = selective.get("abstention", {}).get("test")
     return {"aurc": selective["aurc"]} | ({"abstention_coverage": kept["coverage"]} if kept else {})
 
 
 EVIDENCE = Evidence(
+    "selective",
     _measure,
-    _follow,
-    pictures={"selective": Picture("selective", "answering only where it is sure", plot_selective)},
+    "answering only where it is sure",
+    plot_selective,
+    follow=_follow,
 )

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from mm_assets.contracts.report import Table
 from mm_assets.evaluation.answers import predict, predict_shown
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, Rows, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Rows, make_table
 from mm_assets.evaluation.metrics import draw_headline, take_interval
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
@@ -250,22 +250,20 @@ def _choose_rows(material: Material) -> Int[np.ndarray, " row"]:
 
 
 def _follow(found: Mapping[str, Any]) -> dict[str, Any]:
-    if "shapley" not in found:
-        return {}
     return {"worth": {one["modality"]: one["worth"] for one in found["shapley"]["modalities"]}}
 
 
 def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
-    if "shapley" not in found:
-        return []
     columns = ("modality", "worth", "worth_low", "worth_high")
     title = f"{name}: what each modality adds to {found['headline']} (Shapley value)"
     return [make_table(title, columns, found["shapley"]["modalities"])]
 
 
 EVIDENCE = Evidence(
+    "shapley",
     _measure,
-    _follow,
-    _tabulate,
-    {"shapley": Picture("shapley", "what each modality is worth", plot_shapley)},
+    "what each modality is worth",
+    plot_shapley,
+    follow=_follow,
+    tabulate=_tabulate,
 )

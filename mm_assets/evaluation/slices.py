@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mm_assets.contracts.report import Table
 from mm_assets.contracts.subsets import name_subset
 from mm_assets.data.table import ID, as_text
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, Rows, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, Rows, make_table
 from mm_assets.evaluation.metrics import (
     resample_groups,
     split_resamples,
@@ -357,8 +357,10 @@ def _tabulate(name: str, found: Mapping[str, Any]) -> list[Table]:
 
 
 EVIDENCE = Evidence(
+    "slices",
     _measure,
-    _follow,
-    _tabulate,
-    {"slices": Picture("slices", "{metric} of every slice", plot_slices)},
+    "{metric} of every slice",
+    plot_slices,
+    follow=_follow,
+    tabulate=_tabulate,
 )

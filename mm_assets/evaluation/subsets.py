@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mm_assets.contracts.report import Table
 from mm_assets.evaluation.answers import Answers, answer_majority
-from mm_assets.evaluation.base import ByTarget, Evidence, Material, Picture, make_table
+from mm_assets.evaluation.base import ByTarget, Evidence, Material, make_table
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
 from mm_assets.evaluation.ranking import score_ranking
 from mm_assets.targets.base import Target
@@ -213,8 +213,10 @@ def _list_metrics(found: Mapping[str, Any]) -> list[str]:
 
 
 EVIDENCE = Evidence(
+    "subsets",
     _measure,
-    _follow,
-    _tabulate,
-    {"subsets": Picture("subsets", "{metric} of every subset", plot_subsets)},
+    "{metric} of every subset",
+    plot_subsets,
+    follow=_follow,
+    tabulate=_tabulate,
 )

@@ -156,9 +156,9 @@ def compose_params(params: Mapping[str, Any], values: Mapping[str, Value]) -> Pa
     return changed
 
 
-def look_up(params: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - any value of YAML
+def look_up(params: Mapping[str, Any], key: str) -> object:
     """Give the value of a key; null where a section above it is absent."""
-    found: Any = params
+    found: object = params
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found

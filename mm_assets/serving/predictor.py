@@ -126,10 +126,13 @@ class Predictor:
             ServingError: As `compute`.
             BadSampleError: A cell cannot be decoded.
         """
-        outputs = self.compute(rows, folder=folder, groups=groups)
+        return self.explain(self.compute(rows, folder=folder, groups=groups))
+
+    def explain(self, outputs: Arrays) -> list[Answer]:
+        """Put what `compute` gave into words, as `predict` does."""
         return [
-            {name: target.as_json(outputs[name][row]) for name, target in self.targets.items()}
-            for row in range(len(rows))
+            {name: self.targets[name].as_json(one) for name, one in zip(outputs, row, strict=True)}
+            for row in zip(*outputs.values(), strict=True)
         ]
 
     def compute(

@@ -146,6 +146,7 @@ def evaluate(project: Project) -> StageReport:
                 table
                 for piece in EVIDENCE
                 for name, found in evidence.items()
+                if piece.key in found
                 for table in piece.tabulate(name, found)
             ),
             make_table(
@@ -327,7 +328,12 @@ def measure_evidence(material: Material) -> ByTarget:
 
 def follow(found: Mapping[str, Any]) -> dict[str, Any]:
     """Choose a target's numbers that are worth following from run to run."""
-    return {key: value for piece in EVIDENCE for key, value in piece.follow(found).items()}
+    return {
+        key: value
+        for piece in EVIDENCE
+        if piece.key in found
+        for key, value in piece.follow(found).items()
+    }
 
 
 def draw_pictures(evidence: ByTarget, folder: Path) -> dict[str, str]:
@@ -336,11 +342,10 @@ def draw_pictures(evidence: ByTarget, folder: Path) -> dict[str, str]:
     titles = {}
     for name, found in evidence.items():
         for piece in EVIDENCE:
-            for kind, picture in piece.pictures.items():
-                if picture.needs in found:
-                    file = f"plots/{name}_{kind}.svg"
-                    picture.draw(name, found, folder / file)
-                    titles[file] = f"{name}: {picture.title.format(metric=found['headline'])}"
+            if piece.key in found:
+                file = f"plots/{name}_{piece.key}.svg"
+                piece.draw(name, found, folder / file)
+                titles[file] = f"{name}: {piece.title.format(metric=found['headline'])}"
     return titles
 
 
@@ -367,10 +372,14 @@ def list_predictions(material: Material) -> pd.DataFrame:
     )
 
 
-def _round(value: Any) -> Any:  # noqa: ANN401 - nested JSON values
+def _round(found: Mapping[str, Any]) -> dict[str, Any]:
     """Round every number of nested values, so that the last bits show in no file."""
+    return {key: _round_one(value) for key, value in found.items()}
+
+
+def _round_one(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _round(inner) for key, inner in value.items()}
+        return _round(value)
     if isinstance(value, list):
-        return [_round(inner) for inner in value]
+        return [_round_one(inner) for inner in value]
     return round(value, DECIMALS) if isinstance(value, float) else value

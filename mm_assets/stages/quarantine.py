@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -346,7 +345,7 @@ def _require_own_file(
         )
 
 
-def _choose_name(cell: Any, source: Path, folder: Path) -> str:  # noqa: ANN401 - of any table
+def _choose_name(cell: object, source: Path, folder: Path) -> str:
     """Name where in the data folder a file goes.
 
     Raises:

@@ -292,12 +292,12 @@ class Target(ABC):
         """Write the answer to each row as text, as the kept label would be written."""
 
     @abstractmethod
-    def as_json(self, probabilities: Float[np.ndarray, " column"]) -> Any:  # noqa: ANN401 - JSON
+    def as_json(self, probabilities: Float[np.ndarray, " column"]) -> object:
         """Give one row's answer as `mm predict --json` prints it."""
 
     @abstractmethod
-    def as_lines(self, answer: Any) -> list[str]:  # noqa: ANN401 - what `as_json` gave
-        """Write what `as_json` gave in lines for a person."""
+    def as_lines(self, probabilities: Float[np.ndarray, " column"]) -> list[str]:
+        """Write one row's answer in lines for a person."""
 
     # Evidence.
 
@@ -354,12 +354,11 @@ class Target(ABC):
         labels: Shaped[np.ndarray, " row *label"],
         probabilities: Float[np.ndarray, "row column"],
     ) -> tuple[Float[np.ndarray, " claim"], Bool[np.ndarray, " claim"]] | None:
-        """Give the probability of everything that is claimed and whether it is so, if the kind
-        has probabilities.
+        """Give the probability of everything that is claimed, and whether it is so.
 
         One claim per row where there is one answer; one per row and label, rows first, where each
-        label is answered by itself. All labels must be known.
-        """  # noqa: D205 - one sentence
+        label is answered by itself; null for a kind without probabilities. All labels must be known.
+        """
 
     @abstractmethod
     def surprise(

@@ -286,9 +286,9 @@ class Multiclass(Target):
         """Give each class's probability."""
         return dict(zip(self.classes, map(float, probabilities), strict=True))
 
-    def as_lines(self, answer: dict[str, float]) -> list[str]:
+    def as_lines(self, probabilities: Float[np.ndarray, " column"]) -> list[str]:
         """Write a bar for each class, the most probable first."""
-        ranked = sorted(answer.items(), key=lambda item: -item[1])
+        ranked = sorted(self.as_json(probabilities).items(), key=lambda item: -item[1])
         return [f"{name:<16} {share:6.1%}  {'█' * round(share * 30)}" for name, share in ranked]
 
     def constant(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " column"]:

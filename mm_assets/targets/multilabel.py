@@ -312,8 +312,9 @@ class Multilabel(Target):
             "probabilities": dict(zip(self.classes, map(float, probabilities), strict=True)),
         }
 
-    def as_lines(self, answer: dict[str, Any]) -> list[str]:
+    def as_lines(self, probabilities: Float[np.ndarray, " column"]) -> list[str]:
         """Write yes or no for each label, the most probable first, with the least of a yes."""
+        answer = self.as_json(probabilities)
         thresholds = dict(zip(self.classes, self.thresholds, strict=True))
         ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
         return [

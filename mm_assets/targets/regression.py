@@ -220,9 +220,9 @@ class Regression(Target):
         """Give the number."""
         return float(probabilities[0])
 
-    def as_lines(self, answer: float) -> list[str]:
+    def as_lines(self, probabilities: Float[np.ndarray, " column"]) -> list[str]:
         """Write the number to six digits."""
-        return [f"{answer:.6g}"]
+        return self.answer(probabilities[None])
 
     def constant(self, labels: Shaped[np.ndarray, " row"]) -> Float[np.ndarray, " column"]:
         """Give the mean of the training labels."""

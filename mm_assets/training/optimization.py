@@ -111,4 +111,4 @@ def build_average(model: FusionModel, config: TrainConfig) -> AveragedModel | No
     """
     if config.ema is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))  # type: ignore[no-untyped-call] # PyTorch's
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))  # type: ignore[no-untyped-call] # PyTorch has not annotated it

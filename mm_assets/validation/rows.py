@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +83,7 @@ def read_ids(frame: pd.DataFrame, config: Config) -> pd.Series:
     return names.where(repeats == 1, names + "." + repeats.astype("str"))
 
 
-def _as_json(cell: Any) -> Any:  # noqa: ANN401 - whatever a table's cell may be
+def _as_json(cell: object) -> object:
     """Give a cell that JSON has no form for: lists as lists, anything else as its text."""
     return cell.tolist() if isinstance(cell, (np.ndarray, np.generic)) else str(cell)
 

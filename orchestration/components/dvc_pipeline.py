@@ -11,6 +11,8 @@ from orchestration.components.events import check_results, describe
 from orchestration.dvc_runner import run_stage
 from orchestration.dvc_stages import DvcProject, Record, Stage, project_root, read_stages
 
+Told = dg.AssetObservation | dg.AssetCheckResult | dg.MaterializeResult[None]  # by one run
+
 
 class DvcPipeline(dg.Component):
     """One asset per stage instance of `dvc.yaml`, and one per `.dvc` file.
@@ -41,7 +43,7 @@ def build_asset(project: DvcProject, stage: Stage, stages: list[Stage]) -> dg.As
             dg.AssetCheckSpec(name, asset=stage.asset, blocking=True) for name in stage.meta.checks
         ],
     )
-    def run(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def] # noqa: ANN202 - Dagster would read it
+    def run(context: dg.AssetExecutionContext) -> Iterator[Told]:
         yield from materialize(project, stage, context.log.info)
 
     return run
@@ -53,9 +55,7 @@ def _describe(stage: Stage) -> str:
     return "\n\n".join([stage.description, f"`dvc repro {stage.target}`", *pages])
 
 
-def materialize(
-    project: DvcProject, stage: Stage, log: Callable[[str], None]
-) -> Iterator[dg.AssetObservation | dg.AssetCheckResult | dg.MaterializeResult[None]]:
+def materialize(project: DvcProject, stage: Stage, log: Callable[[str], None]) -> Iterator[Told]:
     """Run a stage if it is stale; tell what it writes while it runs, then what its report says.
 
     Raises:

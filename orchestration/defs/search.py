@@ -1,7 +1,7 @@
 """Looking for better parameters: an action, since it remembers, and a person takes what it proposes."""
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,10 @@ def build_search(deps: Iterable[str]) -> dg.AssetsDefinition:
         "all, else `search.trials` of params.yaml.\n\n`mm search`, and `mm search --apply` to take "
         "what it proposes",
     )
-    def run(context: dg.AssetExecutionContext, config: SearchRun):  # type: ignore[no-untyped-def] # noqa: ANN202 - Dagster would read it
-        return materialize(config.trials, context.log.info)
+    def run(
+        context: dg.AssetExecutionContext, config: SearchRun
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        yield materialize(config.trials, context.log.info)
 
     return run
 

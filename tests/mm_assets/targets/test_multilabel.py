@@ -223,9 +223,12 @@ def test_each_decision_is_a_claim_and_the_worst_wrong_one_surprises():
 
 def test_a_person_reads_yes_and_no_and_a_program_both_sets_and_shares():
     target = Multilabel(("a", "b"), (0.5, 0.9))
-    answer = target.as_json(np.array([0.625, 0.75], np.float32))
-    assert answer == {"labels": ["a"], "probabilities": {"a": 0.625, "b": 0.75}}
-    assert [line.split() for line in target.as_lines(answer)] == [
+    probabilities = np.array([0.625, 0.75], np.float32)
+    assert target.as_json(probabilities) == {
+        "labels": ["a"],
+        "probabilities": {"a": 0.625, "b": 0.75},
+    }
+    assert [line.split() for line in target.as_lines(probabilities)] == [
         ["b", "no", "75.0%", "(yes", "from", "90.0%)"],
         ["a", "yes", "62.5%", "(yes", "from", "50.0%)"],
     ]

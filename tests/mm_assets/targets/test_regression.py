@@ -128,7 +128,7 @@ def test_the_answer_is_in_the_labels_unit():
     assert found.tolist() == [[70_000.0], [100_000.0]]
     assert GRAMS.answer(found.numpy()) == ["70000", "100000"]
     assert GRAMS.as_json(found[1].numpy()) == 100_000.0
-    assert GRAMS.as_lines(98_765.4321) == ["98765.4"]
+    assert GRAMS.as_lines(np.array([98_765.4321])) == ["98765.4"]
 
 
 NUMBERS = st.floats(-100, 100, allow_subnormal=False).map(lambda number: round(number, 3))
