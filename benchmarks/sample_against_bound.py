@@ -54,7 +54,8 @@ def main() -> None:
         rows.to_parquet(workspace.augmented / "samples.parquet")
         project = build_project(config, workspace)
         project.workspace.weights.parent.mkdir(parents=True, exist_ok=True)
-        project.workspace.weights.symlink_to(Workspace(ROOT).weights)
+        if not project.workspace.weights.exists():  # else `MM_WEIGHTS` names one folder for all
+            project.workspace.weights.symlink_to(Workspace(ROOT).weights)
         for key in project.modalities:
             embed(project, key)
         vectors = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}

@@ -46,10 +46,12 @@ class Fusion(nn.Module, ABC, Generic[Given]):
         sequential: Whether it takes sequences as they are; for the others, each was attended to one
             vector before.
         parts: How many fused vectors a row has.
+        weighed_by_target: Whether each target learns what each part's answer counts.
     """
 
     sequential: ClassVar[bool] = False
     parts: int = 1
+    weighed_by_target: bool = False
 
     def __init__(self, modalities: int, dim: int, options: Given) -> None:
         super().__init__()

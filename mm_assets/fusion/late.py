@@ -11,7 +11,7 @@ from mm_assets.fusion.options import LateOptions
 
 
 class Late(VectorFusion[LateOptions]):
-    """A linear opinion pool of the present modalities, with equal or learned weights.
+    """A linear opinion pool of the present modalities, with equal weights or each target's own.
 
     Source:
         Kittler et al. 1998, On combining classifiers, https://doi.org/10.1109/34.667881 (the sum
@@ -22,22 +22,18 @@ class Late(VectorFusion[LateOptions]):
     def __init__(self, modalities: int, dim: int, options: LateOptions) -> None:
         super().__init__(modalities, dim, options)
         self.parts = modalities
+        self.weighed_by_target = options.weights == "learned"
         self.content = nn.ModuleList(nn.Linear(dim, dim) for _ in range(modalities))
-        self.scores = nn.Parameter(
-            torch.zeros(modalities), requires_grad=options.weights == "learned"
-        )
 
     def forward(
         self, vectors: Float[Tensor, "batch modality dim"], presence: Bool[Tensor, "batch modality"]
     ) -> Parts:
-        """Give ``tanh(W_i x_i + b_i)`` and each modality's share among those present."""
+        """Give ``tanh(W_i x_i + b_i)``, and equal shares to the modalities that are present."""
         filled = self.fill_absent(vectors, presence)
         content = [torch.tanh(layer(filled[:, i])) for i, layer in enumerate(self.content)]
-        return Parts(torch.stack(content, dim=1), weigh_parts(self.scores, presence))
-
-    def shares(self) -> Float[Tensor, " modality"]:
-        """Give the modalities' shares in a row that has all of them."""
-        return torch.softmax(self.scores, dim=0)
+        return Parts(
+            torch.stack(content, dim=1), weigh_parts(torch.zeros_like(filled[..., 0]), presence)
+        )
 
 
 FUSION = Late

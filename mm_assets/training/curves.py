@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mm_assets.data.atomic import atomic_file
 from mm_assets.training.loop import Epoch
-from mm_assets.training.model import CONFIG_FILE
+from mm_assets.training.saved import CONFIG_FILE
 
 CURVES_FILE, CURVES_PLOT = "curves.csv", "curves.svg"
 EVERY_S = 1.0  # between two writes while training runs

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from mm_assets.contracts.errors import StageError, TrainingError
-from mm_assets.data.atomic import write_json
 from mm_assets.fusion.steps import Steps, average_steps
 from mm_assets.targets.base import Target, find_target
 from mm_assets.training.examples import Examples
-from mm_assets.training.model import CONFIG_FILE, WEIGHTS_FILE, Logits, Standardize, Vectors
+from mm_assets.training.model import Logits, Standardize, Vectors
+from mm_assets.training.saved import read_saved, write_saved
 
 LINEAR_VERSION = 1
 # Of half the squared length of the weights, beside a mean loss in nats; the strongest comes first,
@@ -191,26 +189,20 @@ def minimise_loss(
 
 def save_linear(model: LinearModel, folder: Path) -> None:
     """Write `model.safetensors` and `config.json`, which is all that `load_linear` needs."""
-    from safetensors.torch import save_file
-
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS_FILE)
-    write_json(
-        folder / CONFIG_FILE,
-        {
-            "schema_version": LINEAR_VERSION,
-            # Lists, since the order counts and JSON's keys are written sorted.
-            "modalities": [{"name": name, "dim": dim} for name, dim in model.dims.items()],
-            "targets": [
-                {
-                    "name": name,
-                    "kind": target.kind,
-                    "state": target.state(),
-                    "strength": model.strengths[name],
-                }
-                for name, target in model.targets.items()
-            ],
-        },
-    )
+    config = {
+        # Lists, since the order counts and JSON's keys are written sorted.
+        "modalities": [{"name": name, "dim": dim} for name, dim in model.dims.items()],
+        "targets": [
+            {
+                "name": name,
+                "kind": target.kind,
+                "state": target.state(),
+                "strength": model.strengths[name],
+            }
+            for name, target in model.targets.items()
+        ],
+    }
+    write_saved(model, config, folder, version=LINEAR_VERSION)
 
 
 def load_linear(folder: Path) -> LinearModel:
@@ -219,33 +211,15 @@ def load_linear(folder: Path) -> LinearModel:
     Raises:
         StageError: The folder is absent, damaged or of another schema version.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     again = "fit it again: `dvc repro -f baselines`"
-    try:
-        stored: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS_FILE)
-    except FileNotFoundError as error:
-        raise StageError(f"no linear model in {folder} ({error}); {again}") from None
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise StageError(f"the linear model in {folder} is damaged ({error}); {again}") from None
-    if stored.get("schema_version") != LINEAR_VERSION:
-        raise StageError(
-            f"the linear model in {folder} has schema version {stored.get('schema_version')}, this "
-            f"release reads {LINEAR_VERSION}; {again}"
-        )
+    saved = read_saved(folder, what="linear model", version=LINEAR_VERSION, again=again)
+    targets = saved.config["targets"]
     model = LinearModel(
-        {one["name"]: one["dim"] for one in stored["modalities"]},
-        {t["name"]: find_target(t["kind"]).from_state(t["state"]) for t in stored["targets"]},
+        {one["name"]: one["dim"] for one in saved.config["modalities"]},
+        {t["name"]: find_target(t["kind"]).from_state(t["state"]) for t in targets},
     )
-    model.strengths = {one["name"]: one["strength"] for one in stored["targets"]}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise StageError(
-            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} beside it ({error}); {again}"
-        ) from None
+    model.strengths = {one["name"]: one["strength"] for one in targets}
+    saved.fill(model)
     return model.eval()
 
 

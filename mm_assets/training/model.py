@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from mm_assets.contracts.config import FusionConfig
 from mm_assets.contracts.errors import StageError
-from mm_assets.data.atomic import write_json
 from mm_assets.fusion.base import AttendSteps, Parts, build_fusion
 from mm_assets.fusion.context import build_context
 from mm_assets.fusion.steps import Steps, as_steps, average_steps
 from mm_assets.targets.base import Target, find_target
+from mm_assets.training.saved import read_saved, write_saved
 
-MODEL_VERSION = 3
-WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+MODEL_VERSION = 4
 FITTED_ROWS = 1024  # that a standardisation looks at together
 LEAST_SCALE = 0.1  # of a tuned encoder's vectors, times that of the middle one
 Vectors = Mapping[str, Float[Tensor, "batch _"] | Steps]
@@ -82,7 +81,8 @@ class Standardize(nn.Module):
 class InputDropout(nn.Module):
     """Does what `torch.nn.Dropout` does, with random numbers that a CPU draws several times as fast.
 
-    There are a thousand for each row, and they were most of what a step took.
+    There are a thousand for each row and member, and they were most of what a step took. Eight are
+    cut from each 64 random bits, so the share that is dropped is the nearest multiple of 1/256.
 
     Args:
         share: Probability that a number is dropped.
@@ -98,26 +98,65 @@ class InputDropout(nn.Module):
         """Drop numbers, in training, and scale the others so that the expectation stays."""
         if not self.training or not self.share:
             return vectors
-        kept = torch.rand(vectors.shape, device=vectors.device) >= self.share
-        return vectors * kept * (1 / (1 - self.share))
+        level = min(round(256 * self.share), 255)
+        bits = torch.empty(-(-vectors.numel() // 8), dtype=torch.int64, device=vectors.device)
+        drawn = bits.random_(-(2**63), None).view(torch.uint8)[: vectors.numel()]
+        return (vectors * (drawn.view(vectors.shape) >= level)).mul_(256 / (256 - level))
 
 
 class Heads(nn.Module):
-    """One target's answer from each part of what was fused, and the mean of these answers."""
+    """One target's answer from each part of what was fused, and the mean of these answers.
 
-    def __init__(self, target: Target, dim: int, *, parts: int) -> None:
+    Args:
+        target: What is answered.
+        dim: Width of each part's vector.
+        parts: How many there are.
+        weighing: Whether the target learns what each part's answer counts. Learned weights are
+            shrunk half-way to those that the fusion gives: they are the best for the subsets of
+            modalities that training rows show most, and equal ones are hard to beat elsewhere.
+
+    Attributes:
+        temperature: Of each part's own answer; 1 until calibrated.
+
+    Source:
+        Diebold and Pauly 1990, The use of prior information in forecast combination,
+        https://doi.org/10.1016/0169-2070(90)90028-A (shrinkage towards equal weights).
+    """
+
+    temperature: Tensor
+
+    def __init__(self, target: Target, dim: int, *, parts: int, weighing: bool = False) -> None:
         super().__init__()
         self.target = target
         self.parts = nn.ModuleList(target.head(dim) for _ in range(parts))
         self.outputs = cast(nn.Linear, self.parts[0]).out_features
+        self.scores = nn.Parameter(torch.zeros(parts)) if weighing else None
+        self.register_buffer("temperature", torch.ones(parts))
 
     def forward(
         self, vectors: Float[Tensor, "batch part dim"], log_weights: Float[Tensor, "batch part"]
     ) -> Float[Tensor, "batch _"]:
         """Give logits; arguments as `Parts`."""
-        answers = [head(vectors[:, index]) for index, head in enumerate(self.parts)]
-        logits = torch.stack(answers, dim=1)  # (batch, part, output)
-        return self.target.mix(logits, log_weights) if len(answers) > 1 else logits[:, 0]
+        logits = self.answer(vectors)
+        if len(self.parts) == 1:
+            return logits[:, 0]
+        tempered = logits / self.temperature[:, None]
+        return self.target.mix(tempered, self.weigh(log_weights))
+
+    def answer(
+        self, vectors: Float[Tensor, "batch part dim"]
+    ) -> Float[Tensor, "batch part output"]:
+        """Give each part's own logits, before calibration."""
+        return torch.stack(
+            [head(vectors[:, index]) for index, head in enumerate(self.parts)], dim=1
+        )
+
+    def weigh(self, log_weights: Float[Tensor, "batch part"]) -> Float[Tensor, "batch part"]:
+        """Give the logarithms of what the parts count, from those that the fusion gives them."""
+        if self.scores is None:
+            return log_weights
+        learned = torch.log_softmax(self.scores + log_weights, dim=-1)
+        return torch.logsumexp(torch.stack([learned, log_weights]), dim=0) - math.log(2)
 
 
 class Member(nn.Module):
@@ -153,21 +192,11 @@ class Member(nn.Module):
             for sequence in sequences
         )
         self.context = build_context(config.context, config.dim) if config.context else None
-        heads = [Heads(target, config.dim, parts=self.fusion.parts) for target in targets]
+        parts, weighing = self.fusion.parts, self.fusion.weighed_by_target
+        heads = [Heads(one, config.dim, parts=parts, weighing=weighing) for one in targets]
         self.heads = nn.ModuleList(heads)
         self.outputs = [one.outputs for one in heads]
         self.lean = nn.Parameter(torch.full((len(targets), answering), 1 / max(answering, 1)))
-
-    def project(
-        self, vectors: Sequence[Float[Tensor, "batch _"] | Steps]
-    ) -> list[Float[Tensor, "batch dim"] | Steps]:
-        """Bring standardised vectors of all modalities to one width."""
-        return [
-            Steps(projection(given.values), given.there)
-            if isinstance(given, Steps)
-            else projection(given)
-            for projection, given in zip(self.projections, vectors, strict=True)
-        ]
 
     def forward(
         self,
@@ -186,18 +215,27 @@ class Member(nn.Module):
             groups: Rows with the same number are read in each other's light, where there is a
                 context.
         """
+        said = self.read(projected, presence, groups)
+        logits = [heads(*said) for heads in self.heads]
+        for own, factors in zip(answers, self.lean.unbind(dim=1), strict=True):
+            parts = zip(logits, torch.split(own, self.outputs, dim=1), factors, strict=True)
+            logits = [found + factor * part for found, part, factor in parts]
+        return logits
+
+    def read(
+        self,
+        projected: list[Float[Tensor, "batch dim"] | Steps],
+        presence: Bool[Tensor, "batch modality"],
+        groups: Int[Tensor, " batch"],
+    ) -> Parts:
+        """Give what the heads answer from; arguments as `forward`."""
         fused = self._fuse(projected, presence)
         if not isinstance(fused, Parts):
             fused = Parts(fused[:, None], fused.new_zeros(fused.shape[0], 1))
         said = fused.vectors
         if self.context is not None:
             said = torch.stack([self.context(part, groups) for part in said.unbind(dim=1)], dim=1)
-        said = self.dropout(said)
-        logits = [heads(said, fused.log_weights) for heads in self.heads]
-        for own, factors in zip(answers, self.lean.unbind(dim=1), strict=True):
-            parts = zip(logits, torch.split(own, self.outputs, dim=1), factors, strict=True)
-            logits = [found + factor * part for found, part, factor in parts]
-        return logits
+        return Parts(self.dropout(said), fused.log_weights)
 
     def _fuse(
         self,
@@ -294,12 +332,33 @@ class FusionModel(nn.Module):
         self.register_buffer("temperature", torch.ones(len(targets)))
 
     @property
+    def heads(self) -> list[dict[str, Heads]]:
+        """Each member's heads, by target."""
+        return [
+            {name: cast(Heads, own) for name, own in zip(self.targets, member.heads, strict=True)}
+            for member in map(_as_member, self.members)
+        ]
+
+    @property
     def shares(self) -> dict[str, float]:
-        """What each modality weighs where all are present; empty if the fusion has no such weights."""
-        members = map(_as_member, self.members)
-        found = [shares for one in members if (shares := one.fusion.shares()) is not None]
-        mean = torch.stack(found).mean(dim=0).tolist() if found else []
-        return dict(zip(self.modalities, mean, strict=bool(found)))
+        """What each modality weighs where all are present, for all targets or (`late`) for each.
+
+        By modality, or by target and modality as in ``sentiment_text``; empty if the fusion has no
+        such weights.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for member, heads in zip(map(_as_member, self.members), self.heads, strict=True):
+            if (shares := member.fusion.shares()) is not None:
+                found.setdefault("", []).append(shares)
+            if member.fusion.weighed_by_target:
+                equal = torch.full((1, member.fusion.parts), -math.log(member.fusion.parts))
+                for name, own in heads.items():
+                    found.setdefault(f"{name}_", []).append(own.weigh(equal)[0].exp())
+        return {
+            f"{start}{name}": share.item()
+            for start, by_member in found.items()
+            for name, share in zip(self.modalities, torch.stack(by_member).mean(dim=0), strict=True)
+        }
 
     @property
     def dims(self) -> dict[str, int]:
@@ -356,20 +415,26 @@ class FusionModel(nn.Module):
     ) -> Projected:
         """Standardise, and bring all vectors to one width: the same for every subset of modalities.
 
-        In training, dropout takes the same numbers from all members: to draw them anew for each is
-        half of what a step costs, and does not make the mean of the members better.
-
         Args:
             vectors: As `forward`.
-            presence: Which modalities a row has, shown or not.
+            presence: Which modalities of a row are used. In training the vectors of the others are
+                left out, as most of what a step costs is spent here; they become 0.
             groups: As `forward`.
         """
-        standardized = [
-            self._standardize(index, vectors[name], presence[:, index])
-            for index, name in enumerate(self.modalities)
-        ]
+        members: list[list[Float[Tensor, "batch dim"] | Steps]] = [[] for _ in self.members]
+        for index, name in enumerate(self.modalities):
+            given, present = vectors[name], presence[:, index]
+            # Elsewhere all rows are taken: which ones is not known when ONNX is written.
+            rows = present.nonzero()[:, 0] if self.training else None
+            if rows is not None:
+                given, present = given[rows], present[rows]
+            scaled = self._standardize(index, given, present)
+            for member, own in zip(map(_as_member, self.members), members, strict=True):
+                dropped = _apply(self.dropout, scaled)  # other numbers in each member
+                found = _apply(member.projections[index], dropped)
+                own.append(found if rows is None else _spread(found, rows, len(presence)))
         return Projected(
-            [member.project(standardized) for member in map(_as_member, self.members)],
+            members,
             [self._answer(name, vectors[name]) for name in self.answering],
             torch.arange(presence.shape[0], device=presence.device) if groups is None else groups,
         )
@@ -392,6 +457,19 @@ class FusionModel(nn.Module):
             for member, own in zip(map(_as_member, self.members), projected.members, strict=True)
         ]
 
+    def read(
+        self,
+        vectors: Vectors,
+        presence: Bool[Tensor, "batch modality"],
+        groups: Int[Tensor, " batch"] | None = None,
+    ) -> list[Parts]:
+        """Give what each member's heads answer from; arguments as `forward`."""
+        projected = self.project(vectors, presence, groups)
+        return [
+            member.read(own, presence, projected.groups)
+            for member, own in zip(map(_as_member, self.members), projected.members, strict=True)
+        ]
+
     def answer(self, projected: Projected, shown: Bool[Tensor, "batch modality"]) -> Logits:
         """Give the mean of the members' logits; arguments as `member_logits`."""
         found = self.member_logits(projected, shown)
@@ -410,15 +488,15 @@ class FusionModel(nn.Module):
     def _standardize(
         self, index: int, given: Float[Tensor, "batch _"] | Steps, present: Bool[Tensor, " batch"]
     ) -> Float[Tensor, "batch _"] | Steps:
-        """Standardise one modality's vectors, as far as it is to be trusted, with dropout."""
+        """Standardise one modality's vectors, as far as it is to be trusted."""
         layer, trust = self.standardize[index], self.trust[index]
         if not isinstance(given, Steps):
-            scaled: Tensor = self.dropout(trust * layer(given, present))
+            scaled: Tensor = trust * layer(given, present)
             return scaled
         batch, steps, dim = given.values.shape
         known = (given.there & present[:, None]).reshape(batch * steps)
         flat = layer(given.values.reshape(batch * steps, dim), known)
-        return Steps(self.dropout(trust * flat.reshape(batch, steps, dim)), given.there)
+        return Steps(trust * flat.reshape(batch, steps, dim), given.there)
 
     def forward(
         self,
@@ -456,6 +534,34 @@ class FusionModel(nn.Module):
         }
 
 
+def _apply(
+    layer: nn.Module, given: Float[Tensor, "batch _"] | Steps
+) -> Float[Tensor, "batch _"] | Steps:
+    """Apply a layer to vectors, or to each step."""
+    if isinstance(given, Steps):
+        return Steps(layer(given.values), given.there)
+    found: Tensor = layer(given)
+    return found
+
+
+def _spread(
+    given: Float[Tensor, "chosen dim"] | Steps, rows: Int[Tensor, " chosen"], count: int
+) -> Float[Tensor, "batch dim"] | Steps:
+    """Put rows back in their places among others, which become 0 and have no steps."""
+    if isinstance(given, Steps):
+        there = given.there.new_zeros(count, given.there.shape[1])
+        return Steps(
+            _spread_rows(given.values, rows, count), there.index_copy(0, rows, given.there)
+        )
+    return _spread_rows(given, rows, count)
+
+
+def _spread_rows(
+    given: Float[Tensor, "chosen *steps dim"], rows: Int[Tensor, " chosen"], count: int
+) -> Float[Tensor, "batch *steps dim"]:
+    return given.new_zeros(count, *given.shape[1:]).index_copy(0, rows, given)
+
+
 def _as_member(module: nn.Module) -> Member:
     """Say what a `ModuleList` does not: which class its parts have."""
     return cast(Member, module)
@@ -468,13 +574,7 @@ def save_model(model: FusionModel, folder: Path) -> None:
         model: On any device.
         folder: An existing folder.
     """
-    from safetensors.torch import save_file
-
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
-        folder / WEIGHTS_FILE,
-    )
-    write_json(folder / CONFIG_FILE, {"schema_version": MODEL_VERSION, **model.describe()})
+    write_saved(model, model.describe(), folder, version=MODEL_VERSION)
 
 
 def load_model(
@@ -494,22 +594,9 @@ def load_model(
         StageError: The folder is absent or incomplete, of another schema version, or its weights
             do not fit its configuration.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     again = "train it again: `dvc repro train`"
-    try:
-        stored = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS_FILE)
-    except FileNotFoundError as error:
-        raise StageError(f"no trained model in {folder} ({error}); {again}") from None
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise StageError(f"the trained model in {folder} is damaged ({error}); {again}") from None
-    if stored.get("schema_version") != MODEL_VERSION:
-        raise StageError(
-            f"the trained model in {folder} has schema version {stored.get('schema_version')}, this "
-            f"release reads {MODEL_VERSION}; {again}"
-        )
+    saved = read_saved(folder, what="trained model", version=MODEL_VERSION, again=again)
+    stored = saved.config
     if stored["tuned"] and build_network is None:
         raise StageError(
             f"the model in {folder} has encoders of its own ({', '.join(stored['tuned'])}), and is "
@@ -522,10 +609,5 @@ def load_model(
         members=stored["members"],
         tuned={name: build_network(name) for name in stored["tuned"]} if build_network else None,
     )
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise StageError(
-            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} beside it ({error}); {again}"
-        ) from None
+    saved.fill(model)
     return model.eval()

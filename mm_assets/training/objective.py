@@ -41,6 +41,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.weights, self.alignment = dict(weights), alignment
+        self.alignment_counts = alignment is not None and alignment.weight > 0
         self.add_up, self.parts = add_up, parts
         self.aligning = False
 
@@ -60,15 +61,15 @@ class Objective(nn.Module):
             name: media.encode(self.model.tuned[name], self.model.dims[name], device)
             for name, media in batch.media.items()
         }
-        projected = self.model.project(vectors, batch.presence, batch.groups)
+        alignment = self.alignment if self.aligning or self.alignment_counts else None
+        used = batch.presence if alignment else shown
+        projected = self.model.project(vectors, used, batch.groups)
         loss = torch.zeros((), device=device)
         if not self.aligning:
             logits = self.model.member_logits(projected, shown)
             loss = loss + self._sum_losses(logits, batch.labels)
-        if self.alignment:
-            found = [
-                self._align(self.alignment, member, batch.presence) for member in projected.members
-            ]
+        if alignment:
+            found = [self._align(alignment, member, batch.presence) for member in projected.members]
             loss = loss + torch.stack(found).mean()
         return loss
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mm_assets.fusion.base import Parts
 from mm_assets.training.batches import cut_batches
 from mm_assets.training.examples import Examples
 from mm_assets.training.model import FusionModel, Logits
@@ -95,6 +96,24 @@ def predict_views(
     return [
         {name: torch.cat([part[name] for part in found])[back] for name in model.targets}
         for found, back in zip(parts, backs, strict=True)
+    ]
+
+
+def predict_parts(model: FusionModel, rows: Examples) -> list[Parts]:
+    """Give what each member's heads answer from, in evaluation mode, batch by batch.
+
+    Args:
+        model: On the CPU.
+        rows: Without `media`.
+    """
+    model.eval()
+    order = cut_batches(rows, SCORED_ROWS if rows.groups is None else GROUPED_ROWS)
+    with torch.inference_mode():
+        batches = [model.read(b.vectors, b.presence, b.groups) for b in map(rows.take, order)]
+    back = torch.argsort(torch.cat(order))
+    return [
+        Parts(*(torch.cat(pieces)[back] for pieces in zip(*found, strict=True)))
+        for found in zip(*batches, strict=True)
     ]
 
 

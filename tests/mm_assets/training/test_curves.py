@@ -8,7 +8,8 @@ from mm_assets.training import curves, memory
 from mm_assets.training.curves import CURVES_FILE, write_curves, write_live
 from mm_assets.training.examples import Examples
 from mm_assets.training.loop import Epoch, train_model
-from mm_assets.training.model import CONFIG_FILE, FusionModel
+from mm_assets.training.model import FusionModel
+from mm_assets.training.saved import CONFIG_FILE
 
 CURVE = [Epoch(0, 1.0, 1.1), Epoch(1, 0.5, 0.7), Epoch(2, 1 / 3, 0.6)]
 
