@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from embedding import ROOT, embed_rows
+from measure import share_weights
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--fusions", nargs="+", choices=list(OPTIONS), default=[])
     parser.add_argument("--seeds", nargs="+", type=int, default=[7])
     given = parser.parse_args()
+    share_weights()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         found = embed_utterances(given.folder, Path(folder))
@@ -111,8 +113,6 @@ def embed_utterances(source: Path, folder: Path) -> Utterances:
     raw = raw.sort_values(["video", "position"], kind="stable").reset_index(drop=True)
     rows, embeddings = embed_rows(raw, folder, config)
     project = build_project(config, Workspace(folder))
-    project.workspace.weights.parent.mkdir(parents=True)
-    project.workspace.weights.symlink_to(Workspace(ROOT).weights)
     target = find_target("multiclass").fit(rows[LABEL], config.targets[LABEL], where=LABEL)
     return Utterances(project, rows, embeddings, target)
 

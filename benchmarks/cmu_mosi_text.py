@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from cmu_mosi_folds import FOLDS, RESAMPLING, train_fold
 from embedding import ROOT
+from measure import share_weights
 from sklearn.model_selection import GroupKFold
 
 from mm_assets.contracts.config import Config, EncoderConfig, read_config
@@ -52,14 +53,12 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args()
+    share_weights()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         workspace.data.mkdir()
         read_cmu_mosi(given.folder, workspace.data)
-        if not workspace.weights.exists():
-            workspace.weights.parent.mkdir(parents=True)
-            workspace.weights.symlink_to(Workspace(ROOT).weights)
         for name in given.encoders:
             score_encoder(EncoderConfig(name=name, **ENCODERS[name]), workspace)
 

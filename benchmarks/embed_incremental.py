@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measure import ROOT, WORDS, make_project, run_mm
+from measure import WORDS, make_project, run_mm, share_weights
 from PIL import Image
 
 from mm_assets.contracts.workspace import Workspace
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--kind", choices=list(ENCODERS), help="one of the two only")
     given = parser.parse_args()
-    os.environ.setdefault("MM_WEIGHTS", str(Workspace(ROOT).weights))
+    share_weights()
     os.environ.pop("MM_STORE", None)
     kinds = [given.kind] if given.kind else list(ENCODERS)
     fine = [compare(kind, given.rows) for kind in kinds]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from measure import ROOT, WORDS, make_project, run_mm
+from measure import WORDS, make_project, run_mm, share_weights
 from PIL import Image
 
 from mm_assets.contracts.workspace import Workspace
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--kind", choices=list(ENCODERS), help="one of the two only")
     given = parser.parse_args()
-    os.environ.setdefault("MM_WEIGHTS", str(Workspace(ROOT).weights))
+    share_weights()
     os.environ.pop("MM_STORE", None)
     fine = True
     for kind in [given.kind] if given.kind else list(ENCODERS):

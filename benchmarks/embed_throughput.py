@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measure import ROOT
+from measure import share_weights
 from PIL import Image
 from timed import watch
 
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     given = parser.parse_args()
     tune_process()  # as the stage's own is
-    os.environ.setdefault("MM_WEIGHTS", str(Workspace(ROOT).weights))
+    share_weights()
     cases = [given.case] if given.case else list(CASES)
     fine = [compare(case, given.rows or CASES[case][2]) for case in cases]
     sys.exit(not all(fine))

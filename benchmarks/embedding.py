@@ -50,9 +50,6 @@ def embed_rows(
         workspace.augmented.mkdir(parents=True)
         rows.to_parquet(workspace.augmented / "samples.parquet")
         project = build_project(config, workspace)
-        if not workspace.weights.exists():
-            workspace.weights.parent.mkdir(parents=True)
-            workspace.weights.symlink_to(Workspace(ROOT).weights)
         for key in project.modalities:
             embed(project, key)
         found = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}

@@ -1,6 +1,7 @@
 """Running `mm` in a project of a benchmark's own, watching time and memory."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,11 @@ def make_project(root: Path, params: dict[str, Any] | None = None) -> None:
         YAML().dump(params, root / "params.yaml")
     shutil.copyfile(ROOT / "dvc.yaml", root / "dvc.yaml")
     (root / "data").mkdir(exist_ok=True)
+
+
+def share_weights() -> None:
+    """Let every project read this one's weights, unless `MM_WEIGHTS` already names a folder."""
+    os.environ.setdefault("MM_WEIGHTS", str(ROOT / ".mm/weights"))
 
 
 def run_mm(root: Path, *arguments: str) -> Cost:

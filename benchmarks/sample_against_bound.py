@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from measure import share_weights
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.subsets import list_subsets, name_subset
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1001)
     given = parser.parse_args()
+    share_weights()
     config = read_config(ROOT / "params.yaml")
     model = load_model(ROOT / "artifacts/model")
     with tempfile.TemporaryDirectory() as folder:
@@ -53,9 +55,6 @@ def main() -> None:
         workspace.augmented.mkdir(parents=True)
         rows.to_parquet(workspace.augmented / "samples.parquet")
         project = build_project(config, workspace)
-        project.workspace.weights.parent.mkdir(parents=True, exist_ok=True)
-        if not project.workspace.weights.exists():  # else `MM_WEIGHTS` names one folder for all
-            project.workspace.weights.symlink_to(Workspace(ROOT).weights)
         for key in project.modalities:
             embed(project, key)
         vectors = {key: read_embeddings(workspace.embeddings(key)) for key in project.modalities}

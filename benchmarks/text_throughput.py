@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from embedding import ROOT
+from measure import share_weights
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     texts = write_texts(pd.read_parquet(given.folder / "utterances.parquet"), given.texts)
+    share_weights()
     weights = Workspace(ROOT).weights
     config = read_config(ROOT / "recipes/cmu_mosi.yaml")
     minilm = find_weights(weights, "minilm")
@@ -56,14 +58,14 @@ def main() -> None:
         device="cpu",
     )
     theirs.encode(texts[:64])
-    embed_texts(texts[:64], config, weights)
+    embed_texts(texts[:64], config)
 
     ratios, cosines = [], []
     for number in range(given.rounds):
         started = time.perf_counter()
         wanted = theirs.encode(texts)
         their_s = time.perf_counter() - started
-        our_s, vectors = embed_texts(texts, config, weights)
+        our_s, vectors = embed_texts(texts, config)
         cosine = (wanted * vectors).sum(axis=1) / np.linalg.norm(vectors, axis=1)
         ratios.append(their_s / our_s)
         cosines.append(cosine.min())
@@ -95,7 +97,7 @@ def write_texts(utterances: pd.DataFrame, count: int) -> list[str]:
     return list(found)[:count]
 
 
-def embed_texts(texts: list[str], config: Config, weights: Path) -> tuple[float, np.ndarray]:
+def embed_texts(texts: list[str], config: Config) -> tuple[float, np.ndarray]:
     """Run the stage in a project of its own.
 
     Returns:
@@ -115,9 +117,6 @@ def embed_texts(texts: list[str], config: Config, weights: Path) -> tuple[float,
                 "text": texts,
             }
         ).to_parquet(workspace.augmented / "samples.parquet")
-        if not workspace.weights.exists():
-            workspace.weights.parent.mkdir(parents=True)
-            workspace.weights.symlink_to(weights)
         project = build_project(config, workspace)
         started = time.perf_counter()
         embed(project, "text")
