@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measure import share_weights
 
 from mm_assets.contracts.config import Config
 from mm_assets.contracts.workspace import Workspace
@@ -37,6 +38,7 @@ def embed_rows(
     Returns:
         Rows as `read_augmented` gives them, and vectors by modality.
     """
+    share_weights()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         workspace.data.symlink_to(data.resolve())

@@ -78,7 +78,7 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
     command = ["pull"] if absent else ["repro", "--single-item"]
     live = LiveTable(project.root / stage.meta.live) if stage.meta.live else None
     while True:
-        code, tail = yield from _run_dvc(project.root, [*command, stage.target], log, live)
+        code, tail = yield from _run_dvc(project, [*command, stage.target], log, live)
         if code == 0:
             return _read_record(project, stage, log)
         if not any(sign in line for line in tail for sign in BUSY):
@@ -112,11 +112,12 @@ def _read_record(project: DvcProject, stage: Stage, log: Log) -> Record:
 
 
 def _run_dvc(
-    root: Path, arguments: list[str], log: Log, live: LiveTable | None
+    project: DvcProject, arguments: list[str], log: Log, live: LiveTable | None
 ) -> Generator[Row, None, tuple[int, list[str]]]:
     """Run `dvc`, passing its output on; return its exit status and last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with _start([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], root) as process:
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    with _start(command, project) as process:
         for raw in _read_lines(process.stdout):
             line = raw.strip()
             if line and not line.startswith(HINTS):
@@ -154,14 +155,14 @@ def _read_lines(output: IO[str] | None) -> Iterator[str]:
 
 
 @contextmanager
-def _start(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
+def _start(command: list[str], project: DvcProject) -> Iterator[subprocess.Popen[str]]:
     """Start a command that ends with this block, and with this process, whatever ends either."""
     # The stages' own commands (`mm`) are those of this interpreter's environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     process = subprocess.Popen(
         ["/bin/sh", "-c", WATCHED, "sh", *command],
-        cwd=root,
-        env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
+        cwd=project.root,
+        env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **project.environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

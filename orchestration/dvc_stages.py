@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -120,10 +120,14 @@ class DvcProject:
     """DVC's view of one project, parsed once for as long as the files that define it stay equal.
 
     Parsing takes most of the time that a skipped stage costs. Not for use by several threads.
+
+    Args:
+        root: The folder that holds `dvc.yaml`.
+        environment: Variables that its stages' commands see beside this process's own.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.root, self.environment = root, dict(environment or {})
         self._repo: Any = None
         self._signature: dict[Path, tuple[int, int, int]] = {}
 
