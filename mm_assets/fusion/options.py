@@ -68,7 +68,7 @@ class AttentionOptions(Options):
 
 
 class LateOptions(Options):
-    """How the modalities' answers become one: with equal weights, or with learned ones."""
+    """How the modalities' answers become one: with equal weights, or with each target's own."""
 
     weights: Literal["equal", "learned"] = "equal"
 
