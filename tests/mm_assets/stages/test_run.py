@@ -58,7 +58,7 @@ def edit(path, old, new):
             "kind: txt",
             r"`modalities.text.kind` must be one of audio, events, .*, text, video, got 'txt'",
         ),
-        ("name: gated", "name: gatd", r"`fusion.name` must be one of concat, .*, got 'gatd'"),
+        ("name: late", "name: lat", r"`fusion.name` must be one of concat, .*, got 'lat'"),
         (
             "kind: multiclass",
             "kind: multi",
