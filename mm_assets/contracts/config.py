@@ -348,11 +348,76 @@ class ScheduleConfig(Section):
     timezone: str = "UTC"
 
 
+AlertKind = Literal["failure", "refusal", "drift"]
+Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+
+
+class ChannelConfig(Section):
+    """A way for alerts to reach somebody: by default of failed runs, refused candidates and drift."""
+
+    events: list[AlertKind] = ["failure", "refusal", "drift"]
+
+
+class WebhookConfig(ChannelConfig):
+    """Alerts as JSON by POST, whose `text` is what Slack and Mattermost show.
+
+    Such an address is often a secret by itself; an environment variable then holds it.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
+    url_variable: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> WebhookConfig:
+        if (self.url is None) == (self.url_variable is None):
+            raise ValueError("give either `url`, or as `url_variable` the variable that holds it")
+        return self
+
+
+class EmailConfig(ChannelConfig):
+    """Alerts by SMTP; the password is never written here, but in an environment variable."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"  # tls: from the first byte on
+    sender: Address
+    recipients: Annotated[list[Address], Field(min_length=1)]
+    user: str | None = None
+    password_variable: str = "MM_SMTP_PASSWORD"
+
+    @model_validator(mode="after")
+    def _keeps_the_password_secret(self) -> EmailConfig:
+        if self.user is not None and self.security == "none":
+            raise ValueError("a password would be sent in the clear; set `security: starttls`")
+        return self
+
+
+class AlertsConfig(Section):
+    """Who hears of what happens in runs; `ui` is where the links in alerts lead."""
+
+    ui: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] = "http://127.0.0.1:3000"
+    log: ChannelConfig | None = ChannelConfig()
+    webhook: WebhookConfig | None = None
+    email: EmailConfig | None = None
+
+
+class ShardsConfig(Section):
+    """Embedding by shards on Ray; its presence offers the asset `filled_store`."""
+
+    rows: Annotated[int, Field(ge=1)] = 20_000
+    threads: Annotated[int, Field(ge=1)] = 1  # of a worker, which asks Ray for as many cores
+    # Where workers put vectors that share no disk with us, such as s3://bucket/store.
+    url: str | None = None
+
+
 class ComputeConfig(Section):
     """Where and with how many threads; never part of what a result depends on."""
 
     device: Device = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
+    # That share each batch of stage `train`, on one machine.
+    processes: Annotated[int, Field(ge=1)] = 1
+    shards: ShardsConfig | None = None
     # What decoding one file may cost before its process is stopped and the row quarantined.
     decode_s: Annotated[float, Field(gt=0)] = 60.0
     decode_megabytes: Annotated[int, Field(ge=256)] = 1024
@@ -382,6 +447,7 @@ class Config(Section):
     promotion: PromotionConfig = PromotionConfig()
     search: SearchConfig = SearchConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    alerts: AlertsConfig = AlertsConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")

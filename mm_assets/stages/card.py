@@ -26,7 +26,7 @@ LIBRARIES = (
     "pyarrow", "scikit-learn", "timm", "tokenizers", "torch", "torchaudio", "transformers",
 )  # fmt: skip
 # Sections of params.yaml that say when, where and how strictly, not what is made.
-NOT_DECIDING = {"schedule", "compute", "gates", "promotion"}
+NOT_DECIDING = {"alerts", "schedule", "compute", "gates", "promotion"}
 
 
 def card(project: Project) -> StageReport:
