@@ -410,6 +410,17 @@ class ShardsConfig(Section):
     url: str | None = None
 
 
+class DriftConfig(Section):
+    """When an incoming batch counts as drifted, and when batches start a retraining."""
+
+    folder: Annotated[str, Field(min_length=1)] = "incoming"  # the drop folder, from the root
+    p_value: Annotated[float, Field(gt=0, lt=1)] = 0.01  # of all tests of a batch together
+    psi: Annotated[float, Field(ge=0)] = 0.25  # nor is less than this called drift
+    rows: Annotated[int, Field(ge=10)] = 1000  # of a side that tests are drawn from, at most
+    quarantined_share: Share = 0.2  # a batch with more bad rows waits for a person
+    enough_rows: Annotated[int, Field(ge=1)] = 500  # waiting ones that start it without drift
+
+
 class ComputeConfig(Section):
     """Where and with how many threads; never part of what a result depends on."""
 
@@ -448,6 +459,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
+    drift: DriftConfig = DriftConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")

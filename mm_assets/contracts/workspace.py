@@ -102,6 +102,11 @@ class Workspace:
         """`proposal.yaml` and `history.svg` of the last `mm search`, and what each search knows."""
         return self.root / ".mm" / "search"
 
+    @property
+    def drift(self) -> Path:
+        """By batch what `mm drift` found of it; and which batches have been ingested."""
+        return self.root / ".mm" / "drift"
+
     def lock(self, stage: str) -> Path:
         """The file that one running stage holds."""
         return self.root / ".mm" / "locks" / f"{stage}.lock"

@@ -1,0 +1,1 @@
+"""Incoming batches: compared with what the model was trained on, and taken into the data."""
