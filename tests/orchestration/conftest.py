@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import dagster as dg
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
@@ -233,3 +242,88 @@ class Dagster:
 def dagster():
     with dg.DagsterInstance.ephemeral() as instance:
         yield Dagster(instance)
+
+
+class WebhookReceiver(ThreadingHTTPServer):
+    """Keeps what is posted to it; answers 200, or first what `answers` says."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.answers: list[int] = []
+        self.documents: list[dict] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/hook/secret"
+
+
+class Answering(BaseHTTPRequestHandler):
+    def do_POST(self):
+        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = self.server.answers.pop(0) if self.server.answers else 200
+        if status == 200:
+            self.server.documents.append(document)
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/elsewhere")
+        self.end_headers()
+        self.wfile.write(b"no such channel" if status >= 400 else b"")
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def webhook():
+    with WebhookReceiver() as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+class MailReceiver:
+    """Keeps the mails that it takes; refuses with `answers`, one a recipient, until none is left."""
+
+    def __init__(self) -> None:
+        self.answers: list[str] = []
+        self.mails: list[email.message.EmailMessage] = []
+        self.envelopes: list[tuple[str, ...]] = []
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if self.answers and (answer := self.answers.pop(0)) != "250":
+            return answer
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.mails.append(message)
+        self.envelopes.append(tuple(envelope.rcpt_tos))
+        return "250 OK"
+
+    @staticmethod
+    def check_password(_server, _session, _envelope, _mechanism, data):
+        known = (data.login, data.password) == (b"robot", b"sesame")
+        return AuthResult(success=known, handled=False)  # aiosmtpd says so to the client
+
+
+@pytest.fixture
+def serve_mail():
+    """Start a mail server on a free port: `serve_mail(...)` with aiosmtpd's own options."""
+    started = []
+
+    def serve(**options):
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        receiver = MailReceiver()
+        controller = Controller(receiver, hostname="127.0.0.1", port=port, **options)
+        controller.start()
+        started.append(controller)
+        receiver.port = port
+        return receiver
+
+    yield serve
+    for controller in started:
+        controller.stop()
