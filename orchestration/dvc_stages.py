@@ -7,9 +7,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,15 @@ from pydantic import ValidationError
 
 from mm_assets.contracts.config import Section, explain_validation
 from mm_assets.contracts.errors import ConfigError, StageError
+from orchestration.dvc_declared import (
+    Declared,
+    DeclaredPlot,
+    lies_in,
+    overlap,
+    relative,
+    relative_path,
+)
+from orchestration.rwlock import heal_rwlock
 
 REPORTS = PurePosixPath("artifacts/reports")
 
@@ -42,14 +52,18 @@ class DagsterMeta(Section):
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage instance of `dvc.yaml`, or one `.dvc` file. Paths are relative to the root.
+    """One stage instance of any `dvc.yaml`, or one `.dvc` file. Paths are relative to the root.
 
     Attributes:
-        target: As `dvc repro` takes it from the root, such as ``embed@text`` or ``data.dvc``.
-        asset: The name of its Dagster asset.
+        target: As `dvc repro` takes it from the root, such as ``embed@text``, ``data.dvc`` or
+            ``sub/dvc.yaml:train``.
+        asset: The key of its Dagster asset, its parts joined by ``/``.
         is_source: Whether it is a `.dvc` file: data that has no command.
         definition: Digest of command, dependencies, parameter names and outs; not of any content.
         report: Its `StageReport`, if it writes one.
+        frozen: Whether DVC leaves it as it is, whatever happens before it.
+        metrics: Metrics files that DVC declares among its outs.
+        plots: Plots that DVC declares of its outs.
     """
 
     target: str
@@ -61,14 +75,18 @@ class Stage:
     definition: str
     report: PurePosixPath | None
     meta: DagsterMeta
+    frozen: bool = False
+    metrics: tuple[PurePosixPath, ...] = ()
+    plots: tuple[DeclaredPlot, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The last part of its asset's key."""
+        return self.asset.rpartition("/")[2]
 
     def feeds(self, other: Stage) -> bool:
         """Whether an out of this stage is, lies in, or contains a dependency of `other`."""
-        return any(
-            out.is_relative_to(dep) or dep.is_relative_to(out)
-            for out in self.outs
-            for dep in other.deps
-        )
+        return any(overlap(out, dep) for out in self.outs for dep in other.deps)
 
 
 @dataclass(frozen=True)
@@ -81,12 +99,17 @@ class Record:
         report: The recorded report, in DVC's cache where it is kept there: the workspace may
             already hold that of a later, failed run.
         size: Bytes and number of files of its outs, as recorded.
+        evidence: Where each file that DVC declares as metrics or plot is kept, likewise.
+        pages: Of each HTML file among its outs, the address under which `orchestration.pages`
+            serves what was recorded.
     """
 
     up_to_date: bool
     version: str | None
     report: Path | None
     size: dict[str, int]
+    evidence: Mapping[PurePosixPath, Path] = field(default_factory=dict)
+    pages: Mapping[PurePosixPath, str] = field(default_factory=dict)
 
 
 def read_stages(root: Path) -> list[Stage]:
@@ -95,25 +118,83 @@ def read_stages(root: Path) -> list[Stage]:
     Other `.dvc` files, such as those of registered models, are no part of the pipeline.
 
     Args:
-        root: The folder that holds `dvc.yaml`.
+        root: The project's folder, which DVC was initialised in.
 
     Raises:
-        ConfigError: `meta.dagster` is wrong, or two stages name the same asset.
+        ConfigError: The folder is no DVC project or has no stage, `meta.dagster` is wrong, or two
+            stages name the same asset.
     """
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        everything = [_describe(stage, root) for stage in repo.index.stages]
+    with _open(root) as repo:
+        declared = Declared.read(repo, root)
+        everything = [_describe(stage, root, declared) for stage in repo.index.stages]
     stages = [one for one in everything if not one.is_source or any(map(one.feeds, everything))]
+    if not any(not stage.is_source for stage in stages):
+        raise ConfigError(
+            f"{root} has no dvc.yaml with a stage in it; write one, or name the folder that has "
+            "it (`attributes.project` in defs.yaml)"
+        )
+    stages = _part_names(stages)
+    refuse_shared_assets(stages)
+    return stages
+
+
+def refuse_shared_assets(stages: Iterable[Stage]) -> None:
+    """Refuse two stages that are one asset.
+
+    Raises:
+        ConfigError: Both are named.
+    """
     owners: dict[str, str] = {}
     for stage in stages:
         if stage.asset in owners:
             raise ConfigError(
                 f"dvc.yaml: stages {owners[stage.asset]!r} and {stage.target!r} both name the "
-                f"Dagster asset {stage.asset!r}; set another `meta.dagster.asset` in one of them"
+                f"Dagster asset {stage.asset!r}; set another `meta.dagster.asset` in one of them, "
+                "or another `translation.key` in defs.yaml"
             )
         owners[stage.asset] = stage.target
-    return stages
+
+
+def _open(root: Path) -> Any:  # noqa: ANN401 - DVC is untyped
+    """Open DVC's `Repo` at just this folder.
+
+    Raises:
+        ConfigError: There is none, or it begins further up.
+    """
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo(str(root), _wait_for_lock=True)
+    except NotDvcRepoError:
+        raise ConfigError(
+            f"{root} is no DVC project; run `dvc init` there, or name the folder that is one "
+            "(`attributes.project` in defs.yaml)"
+        ) from None
+    if Path(repo.root_dir).resolve() != root.resolve():
+        raise ConfigError(
+            f"{root} is a folder inside the DVC project {repo.root_dir}; name that one "
+            "(`attributes.project` in defs.yaml): stages of its subfolders are shown too"
+        )
+    return repo
+
+
+def _part_names(stages: list[Stage]) -> list[Stage]:
+    """Tell apart stages whose targets differ only in characters that an asset cannot have.
+
+    Their names end with a digest of the target, which no other stage can change.
+    """
+    names = Counter(stage.asset for stage in stages)
+    return [
+        replace(stage, asset=f"{stage.asset}_{_shorten(stage.target)}")
+        if names[stage.asset] > 1 and not stage.meta.asset and stage.asset != stage.target
+        else stage
+        for stage in stages
+    ]
+
+
+def _shorten(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:4]
 
 
 class DvcProject:
@@ -142,21 +223,20 @@ class DvcProject:
             dvc.lock.LockError: A running stage of another process has an input or out locked.
         """
         with self._lock() as repo:
+            declared = Declared.read(repo, self.root)
             found = {_target(stage, self.root): stage for stage in repo.index.stages}
             if gone := sorted(set(targets) - found.keys()):
                 raise StageError(
                     f"the pipeline no longer has {', '.join(gone)}: dvc.yaml or params.yaml has "
                     "changed since Dagster read it; press *Reload definitions* and start again"
                 )
-            return {key: _record(found[key]) for key in targets or found}
+            return {key: _record(found[key], self.root, declared) for key in targets or found}
 
     @contextmanager
     def _lock(self) -> Iterator[Any]:
         """Open DVC's `Repo`, waiting for its repository lock."""
-        from dvc.repo import Repo
-
         if self._repo is None:
-            self._repo = Repo(str(self.root), _wait_for_lock=True)
+            self._repo = _open(self.root)
         repo = self._repo
         heal_rwlock(Path(repo.tmp_dir), hardlink=repo.config["core"].get("hardlink_lock", False))
         with repo.lock:
@@ -171,51 +251,24 @@ class DvcProject:
 
     def _sign(self) -> dict[Path, tuple[int, int, int]]:
         """Tell the state of the files that stages, their parameters and records are read from."""
-        files = {Path(stage.path) for stage in self._repo.index.stages}
+        stages = self._repo.index.stages
+        files = {Path(stage.path) for stage in stages}
         files |= {file.with_name(name) for file in files for name in ("dvc.lock", "params.yaml")}
+        files |= {Path(dep.fs_path) for stage in stages for dep in stage.deps if _is_params(dep)}
+        files |= {file for stage in stages for file in _find_vars(stage)}
         stats = {file: file.stat() for file in files if file.exists()}
         return {file: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
 
-def heal_rwlock(folder: Path, *, hardlink: bool = False) -> None:
-    """Delete an empty `rwlock` file, which a killed DVC leaves and every later one stumbles over.
-
-    DVC truncates and writes that file under a guard; whoever holds the guard and finds it empty
-    knows that its writer is dead.
-
-    Args:
-        folder: `.dvc/tmp`.
-        hardlink: DVC's `core.hardlink_lock`.
-    """
-    from dvc.lock import make_lock
-    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
-
-    file = folder / RWLOCK_FILE
-    if not _is_empty(file):
-        return
-    guard = make_lock(
-        str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hardlink, wait=True
-    )
-    with guard:
-        if _is_empty(file):
-            file.unlink()
-
-
-def _is_empty(file: Path) -> bool:
-    return file.exists() and file.stat().st_size == 0
-
-
-def _describe(stage: Any, root: Path) -> Stage:  # noqa: ANN401 - DVC is untyped
-    from dvc.dependency import ParamsDependency
-
+def _describe(stage: Any, root: Path, declared: Declared) -> Stage:  # noqa: ANN401 - DVC is untyped
     target = _target(stage, root)
     deps, params = [], []
     for dep in stage.deps:
-        if isinstance(dep, ParamsDependency):
-            params += [f"{_relative(dep, root)}:{name}" for name in dep.params]
+        if _is_params(dep):
+            params += [f"{relative(dep, root)}:{name}" for name in dep.params]
         else:
-            deps.append(_relative(dep, root))
-    outs = tuple(_relative(out, root) for out in stage.outs)
+            deps.append(relative(dep, root))
+    outs = tuple(relative(out, root) for out in stage.outs)
     is_source = not stage.cmd
     meta = _read_meta(stage, target, is_source=is_source)
     report = next((out for out in outs if out.is_relative_to(REPORTS)), None)
@@ -228,7 +281,7 @@ def _describe(stage: Any, root: Path) -> Stage:  # noqa: ANN401 - DVC is untyped
     definition = [command, sorted(map(str, deps)), sorted(params), sorted(map(str, outs))]
     return Stage(
         target=target,
-        asset=meta.asset or ("raw_" if is_source else "") + _identifier(target),
+        asset=meta.asset or _name_asset(target),
         description=stage.desc or (f"Data that `{target}` versions." if is_source else command),
         is_source=is_source,
         deps=tuple(deps),
@@ -236,6 +289,9 @@ def _describe(stage: Any, root: Path) -> Stage:  # noqa: ANN401 - DVC is untyped
         definition=hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:12],
         report=report,
         meta=meta,
+        frozen=bool(stage.frozen),
+        metrics=declared.metrics_of(stage, root),
+        plots=declared.plots_of(stage, root),
     )
 
 
@@ -250,8 +306,14 @@ def _read_meta(stage: Any, target: str, *, is_source: bool) -> DagsterMeta:  # n
         raise ConfigError(message) from None
 
 
-def _record(stage: Any) -> Record:  # noqa: ANN401
+def _record(stage: Any, root: Path, declared: Declared) -> Record:  # noqa: ANN401
     hashes = {out.def_path: out.hash_info.value for out in stage.outs}
+    if not hashes:  # all that can differ is what it was run on
+        hashes = {dep.def_path: dep.hash_info.value for dep in stage.deps}
+    wanted = [
+        *declared.metrics_of(stage, root),
+        *(one.path for plot in declared.plots_of(stage, root) for one in plot.series),
+    ]
     return Record(
         up_to_date=not stage.status(),
         version=_digest(hashes),
@@ -260,21 +322,66 @@ def _record(stage: Any) -> Record:  # noqa: ANN401
             "bytes": sum(out.meta.size or 0 for out in stage.outs),
             "files": sum(out.meta.nfiles or 1 for out in stage.outs),
         },
+        evidence={
+            path: file for out in stage.outs for path, file in _find_recorded(out, wanted, root)
+        },
+        pages={path: address for out in stage.outs for path, address in _find_pages(out, root)},
     )
 
 
-def _digest(hashes: dict[str, str | None]) -> str | None:
-    """Take one out's hash as it is, and digest those of several."""
-    if not all(hashes.values()):
+def _find_recorded(
+    out: Any,  # noqa: ANN401
+    wanted: list[PurePosixPath],
+    root: Path,
+) -> Iterator[tuple[PurePosixPath, Path]]:
+    """Find the recorded files of one out that are, or lie in, a wanted path."""
+    at = relative(out, root)
+    if not out.hash_info or not any(overlap(at, path) for path in wanted):
+        return
+    if not out.is_dir_checksum:
+        yield at, _recorded_file(out)
+        return
+    if not out.use_cache:
+        files = [file for file in sorted((root / at).rglob("*")) if file.is_file()]
+        found = [(relative_path(file, root), file) for file in files]
+    else:
+        tree = out.get_obj() or ()  # none where the cache has lost it
+        found = [
+            (at.joinpath(*key), Path(out.cache.oid_to_path(entry.value)))
+            for key, (_, entry) in ((key, (meta, entry)) for key, meta, entry in tree)
+        ]
+    for path, file in found:
+        if lies_in(path, wanted) and file.exists():
+            yield path, file
+
+
+def _find_pages(out: Any, root: Path) -> Iterator[tuple[PurePosixPath, str]]:  # noqa: ANN401
+    """Find the HTML files that are an out or lie at the top of one, which DVC has in its cache."""
+    at = relative(out, root)
+    if not out.hash_info or not out.use_cache or not out.stage.cmd:
+        return
+    if not out.is_dir_checksum:
+        if at.suffix == ".html":
+            yield at, f"{out.hash_info.value}/{at.name}"
+        return
+    for file in sorted((root / at).glob("*.html")):
+        yield at / file.name, f"{out.hash_info.value}/{file.name}"
+
+
+def _digest(hashes: Mapping[str, Any]) -> str | None:
+    """Take one out's hash as it is, and digest those of several; there may be none to go by."""
+    values = list(hashes.values())
+    if not values or not all(values):
         return None
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
-    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:32]
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    text = json.dumps(hashes, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _is_report(out: Any) -> bool:  # noqa: ANN401
     root = Path(out.repo.root_dir)
-    return _relative(out, root).is_relative_to(REPORTS) and bool(out.hash_info)
+    return relative(out, root).is_relative_to(REPORTS) and bool(out.hash_info)
 
 
 def _recorded_file(out: Any) -> Path:  # noqa: ANN401
@@ -290,9 +397,26 @@ def _target(stage: Any, root: Path) -> str:  # noqa: ANN401
     return name if str(file) == "dvc.yaml" else f"{file}:{name}"
 
 
-def _relative(item: Any, root: Path) -> PurePosixPath:  # noqa: ANN401
-    return PurePosixPath(Path(os.path.relpath(item.fs_path, root)).as_posix())
+def _is_params(dep: Any) -> bool:  # noqa: ANN401
+    from dvc.dependency import ParamsDependency
+
+    return isinstance(dep, ParamsDependency)
 
 
-def _identifier(target: str) -> str:
-    return re.sub(r"\W", "_", target.removesuffix(".dvc"))
+def _find_vars(stage: Any) -> Iterator[Path]:  # noqa: ANN401
+    """Find the files that templates of a stage's `dvc.yaml` are filled from, beside `params.yaml`."""
+    contents = getattr(stage.dvcfile, "contents", None) or {}  # a .dvc file has none
+    blocks = [contents, *(contents.get("stages") or {}).values()]
+    for block in blocks:
+        for entry in block.get("vars") or []:
+            if isinstance(entry, str):  # a file, with keys after a colon
+                yield Path(stage.path).parent / entry.partition(":")[0]
+
+
+def _name_asset(target: str) -> str:
+    """Make an asset's key of a target: its folder, then what it is called there."""
+    file, _, stage = target.rpartition(":")
+    path = PurePosixPath(target if target.endswith(".dvc") else file)
+    name = f"raw_{path.name.removesuffix('.dvc')}" if target.endswith(".dvc") else stage
+    parts = [*path.parent.parts, name]
+    return "/".join(re.sub(r"\W", "_", part) for part in parts)
