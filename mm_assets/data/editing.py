@@ -98,8 +98,8 @@ def _edit_delimited(
     Raises:
         SourceError: A value or the text cannot be written in the encoding.
     """
-    text, encoding_kept = _decode(path, encoding)
-    parts, header, row = [text[: _mark_length(text)]], None, -1
+    text, encoding_kept = decode_text(path, encoding)
+    parts, header, row = [text[: mark_length(text)]], None, -1
     for _, raw, cells in walk_rows(path, encoding, delimiter):
         if cells and header is None:
             header = cells
@@ -109,7 +109,7 @@ def _edit_delimited(
                 named = {header.index(name): value for name, value in changes[row].items()}
                 raw = _replace_cells(raw, named, delimiter)
         parts.append(raw)
-    _encode("".join(parts), target, path, encoding_kept)
+    encode_text("".join(parts), target, path, encoding_kept)
 
 
 def _replace_cells(raw: str, changes: Mapping[int, str | None], delimiter: str) -> str:
@@ -121,13 +121,13 @@ def _replace_cells(raw: str, changes: Mapping[int, str | None], delimiter: str) 
         found = cell.match(raw, start)
         end = found.end() if found else start
         if place in changes:
-            parts += [raw[done:start], _quote(changes[place], delimiter)]
+            parts += [raw[done:start], quote_cell(changes[place], delimiter)]
             done = end
         start = end + 1
     return "".join([*parts, raw[done:]])
 
 
-def _quote(value: str | None, delimiter: str) -> str:
+def quote_cell(value: str | None, delimiter: str) -> str:
     """Write a cell: null as nothing, quoted where it must be."""
     if value is None:
         return ""
@@ -142,19 +142,19 @@ def _edit_json_lines(path: Path, target: Path, changes: Cells, encoding: str) ->
     Raises:
         SourceError: A value or the text cannot be written in the encoding.
     """
-    text, encoding_kept = _decode(path, encoding)
-    mark = text[: _mark_length(text)]
+    text, encoding_kept = decode_text(path, encoding)
+    mark = text[: mark_length(text)]
     parts, row = [mark], -1
     for line in io.StringIO(text[len(mark) :], newline=""):  # as a file is split, not as texts are
         row += bool(line.strip())
         if line.strip() and row in changes:
             for key, value in changes[row].items():
-                line = _replace_value(line, key, json.dumps(value, ensure_ascii=False))
+                line = replace_value(line, key, json.dumps(value, ensure_ascii=False))
         parts.append(line)
-    _encode("".join(parts), target, path, encoding_kept)
+    encode_text("".join(parts), target, path, encoding_kept)
 
 
-def _replace_value(line: str, key: str, written: str) -> str:
+def replace_value(line: str, key: str, written: str) -> str:
     """Replace one value of a JSON object's text, or add the key at its end."""
     end = line.index("{") + 1
     for name, start, end in _walk_object(line):
@@ -255,11 +255,12 @@ def _require_others_unchanged(
         )
 
 
-def _mark_length(text: str) -> int:
+def mark_length(text: str) -> int:
+    """Count the characters of a byte-order mark: one, or none."""
     return int(text.startswith("\ufeff"))
 
 
-def _decode(path: Path, encoding: str) -> tuple[str, str]:
+def decode_text(path: Path, encoding: str) -> tuple[str, str]:
     """Give the whole text, a byte-order mark as its first character, and how to write it again."""
     data, name = path.read_bytes(), codecs.lookup(encoding).name
     if name in {"utf-16", "utf-32", "utf-8-sig"}:  # these write a mark of their own
@@ -269,7 +270,7 @@ def _decode(path: Path, encoding: str) -> tuple[str, str]:
     return data.decode(name), name
 
 
-def _encode(text: str, target: Path, path: Path, encoding: str) -> None:
+def encode_text(text: str, target: Path, path: Path, encoding: str) -> None:
     """Write text.
 
     Raises:

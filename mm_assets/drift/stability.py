@@ -51,7 +51,7 @@ class Stability:
 
 def measure_psi(
     reference: Int64[np.ndarray, "level ..."], batch: Int64[np.ndarray, "level ..."]
-) -> Float[np.ndarray, "..."]:
+) -> Float[np.ndarray, ...]:
     """Give the population stability index, in nats: ``sum (b - r) ln(b / r)`` over shares.
 
     A level that one side lacks counts as half a row there, since the logarithm of 0 is none.
