@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,12 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import IO
 
 from mm_assets.contracts.errors import StageError
+from mm_assets.data.disk import name_disk_errors
+from orchestration.dvc_process import BUSY
 from orchestration.dvc_stages import DvcProject, Record, Stage
 from orchestration.live_table import LiveTable, Row
 
@@ -31,7 +37,6 @@ HINTS = (
     "dvc config core.",
     "Use `dvc push` to send",
 )
-BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 
 # DVC ignores an interrupt while a stage runs, and the stage outlives DVC. So both get a session of
 # their own, and a watchdog in it that reads a pipe from us: when that closes, because we were
@@ -53,7 +58,8 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
     """Bring one stage up to date, leaving those before it alone.
 
     A stage that is up to date starts no process. One that another process has locked is waited
-    for. Data that a `.dvc` file names is pulled when it is absent, else versioned as it lies there.
+    for, and so is what a killed run has left of this stage, for the 5 s in which it is stopped.
+    Data that a `.dvc` file names is pulled when it is absent, else versioned as it lies there.
 
     Args:
         project: The project that holds it.
@@ -70,18 +76,32 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
     Raises:
         StageFailedError: The command failed.
     """
-    record = _read_record(project, stage, log)
-    if record.up_to_date:
-        log("up to date, nothing to run")
-        return record
+    _end_with_parent()
+    with _hold_stage(project, stage, log) as lock:
+        record = _read_record(project, stage, log)
+        if record.up_to_date:
+            log("up to date, nothing to run")
+            return record
+        yield from _bring_up_to_date(project, stage, log, lock)
+        return _read_record(project, stage, log)
+
+
+def _bring_up_to_date(
+    project: DvcProject, stage: Stage, log: Log, lock: int
+) -> Generator[Row, None, None]:
+    """Run DVC again and again while a lock of another process is in its way.
+
+    Raises:
+        StageFailedError: It failed for another reason.
+    """
     absent = stage.is_source and not all((project.root / out).exists() for out in stage.outs)
-    command = ["pull"] if absent else ["repro", "--single-item"]
+    arguments = ["--pull", stage.target] if absent else [stage.target]
     live = LiveTable(project.root / stage.meta.live) if stage.meta.live else None
     while True:
-        code, tail = yield from _run_dvc(project, [*command, stage.target], log, live)
+        code, tail = yield from _run_dvc(project, arguments, log, live, lock)
         if code == 0:
-            return _read_record(project, stage, log)
-        if not any(sign in line for line in tail for sign in BUSY):
+            return
+        if code != BUSY:
             break
         log("waiting for another DVC process")
         time.sleep(WAIT_S)
@@ -90,10 +110,71 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
         if absent
         else ""
     )
+    command = f"dvc {'pull' if absent else 'repro --single-item'} {stage.target}"
     raise StageFailedError(
-        f"`dvc {' '.join([*command, stage.target])}` exited with {code}{advice}; its last output:"
-        "\n  " + "\n  ".join(tail)
+        f"`{command}` {_describe_exit(code)}{advice}; its last output:\n  " + "\n  ".join(tail)
     )
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"exited with {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+
+
+@cache
+def _end_with_parent() -> None:
+    """End this process when the one that started it has died.
+
+    A step of Dagster's multiprocess executor would go on for a run that nobody follows any more.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)  # what the step has started ends with it
+
+    Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
+@contextmanager
+def _hold_stage(project: DvcProject, stage: Stage, log: Log) -> Iterator[int]:
+    """Be the only one to run a stage from here; its processes hold the lock, too.
+
+    DVC's own locks do not know of a command that outlives DVC. This one is free when all of them
+    have ended.
+
+    Yields:
+        The lock's file descriptor.
+
+    Raises:
+        DiskError: The folder cannot be written to.
+    """
+    path = project.root / ".dvc" / "tmp" / f"{re.sub(r'[^A-Za-z0-9@.-]', '_', stage.target)}.stage"
+    with name_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        waited = False
+        while not _try_lock(lock):
+            if not waited:
+                log("waiting for another run of this stage")
+            waited = True
+            time.sleep(WAIT_S / 4)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read_record(project: DvcProject, stage: Stage, log: Log) -> Record:
@@ -112,12 +193,12 @@ def _read_record(project: DvcProject, stage: Stage, log: Log) -> Record:
 
 
 def _run_dvc(
-    project: DvcProject, arguments: list[str], log: Log, live: LiveTable | None
+    project: DvcProject, arguments: list[str], log: Log, live: LiveTable | None, lock: int
 ) -> Generator[Row, None, tuple[int, list[str]]]:
-    """Run `dvc`, passing its output on; return its exit status and last lines."""
+    """Run DVC, passing its output on; return its exit status and last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    with _start(command, project) as process:
+    command = [sys.executable, "-m", "orchestration.dvc_process", *arguments]
+    with _start(command, project, lock) as process:
         for raw in _read_lines(process.stdout):
             line = raw.strip()
             if line and not line.startswith(HINTS):
@@ -125,6 +206,9 @@ def _run_dvc(
                 log(line)
             if live:
                 yield from live.read_due()
+            # Its command may outlive a DVC that was killed, and hold the output open.
+            if process.poll() is not None and (process.returncode < 0 or not line):
+                break
         code = process.wait()
         if live:
             yield from live.read_new()
@@ -155,7 +239,7 @@ def _read_lines(output: IO[str] | None) -> Iterator[str]:
 
 
 @contextmanager
-def _start(command: list[str], project: DvcProject) -> Iterator[subprocess.Popen[str]]:
+def _start(command: list[str], project: DvcProject, lock: int) -> Iterator[subprocess.Popen[str]]:
     """Start a command that ends with this block, and with this process, whatever ends either."""
     # The stages' own commands (`mm`) are those of this interpreter's environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -169,6 +253,7 @@ def _start(command: list[str], project: DvcProject) -> Iterator[subprocess.Popen
         text=True,  # with universal newlines, so that each step of a progress bar is a line
         errors="replace",
         start_new_session=True,
+        pass_fds=[lock],
     )
     try:
         yield process

@@ -49,19 +49,19 @@ def _read_living(file: Path) -> dict[str, Any] | None:
         held = json.loads(text)
     except json.JSONDecodeError:
         return {}
-    readers = {
-        path: [one for one in infos if not _is_ghost(one["pid"], written_s)]
-        for path, infos in held.get("read", {}).items()
+    living = {
+        "read": {
+            path: kept
+            for path, holders in held.get("read", {}).items()
+            if (kept := [one for one in holders if not _is_ghost(one["pid"], written_s)])
+        },
+        "write": {
+            path: one
+            for path, one in held.get("write", {}).items()
+            if not _is_ghost(one["pid"], written_s)
+        },
     }
-    writers = {
-        path: one
-        for path, one in held.get("write", {}).items()
-        if not _is_ghost(one["pid"], written_s)
-    }
-    readers = {path: infos for path, infos in readers.items() if infos}
-    modes = {"read": readers, "write": writers}
-    living = {mode: paths for mode, paths in modes.items() if paths}
-    return None if living == held else living
+    return None if living == {"read": {}, "write": {}, **held} else living
 
 
 def _is_ghost(pid: int, written_s: float) -> bool:

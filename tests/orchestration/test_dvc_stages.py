@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import ConfigError
-from orchestration.dvc_stages import DvcProject, heal_rwlock, read_stages
+from orchestration.dvc_stages import DvcProject, read_stages
 
 
 def stages_by_target(root):
@@ -95,17 +95,6 @@ def test_the_recorded_report_is_that_of_the_last_success(finished):
     finished.dvc("repro", "-q", "validate", status=255)
     assert report.read_text() != good
     assert DvcProject(finished.root).read_records("validate")["validate"].report.read_text() == good
-
-
-def test_only_an_empty_lock_file_is_healed(root):
-    lock = root / ".dvc" / "tmp" / "rwlock"
-    lock.parent.mkdir(exist_ok=True)
-    lock.write_text('{"read": {}, "write": {}}')
-    heal_rwlock(lock.parent)
-    assert lock.exists()
-    lock.write_text("")
-    heal_rwlock(lock.parent)
-    assert not lock.exists()
 
 
 def test_targets_do_not_depend_on_the_current_folder(root, tmp_path, monkeypatch):
