@@ -34,8 +34,11 @@ SHARD = 512  # rows computed between two writes to the store: what an interrupti
 SHARD_BYTES = 64_000_000  # or fewer, where they are long sequences
 
 
-def compute_missing(cells: Cells, shares: Sequence[Share], workspace: Workspace) -> None:
+def compute_missing(cells: Cells, shares: Sequence[Share], workspace: Workspace) -> tuple[int, int]:
     """Compute what the store lacks, and say how much that was.
+
+    Returns:
+        How many vectors were computed, and how many were there.
 
     Raises:
         StageError: A cell that was valid cannot be decoded now.
@@ -60,6 +63,7 @@ def compute_missing(cells: Cells, shares: Sequence[Share], workspace: Workspace)
             order = np.lexsort((cells.keys[missing], -cells.sizes[missing]))
             _compute(cells, share, missing[order])
     announce(f"embed@{cells.name}: {new} vectors computed, {stored} from the store")
+    return new, stored
 
 
 def _compute(cells: Cells, share: Share, rows: Rows) -> None:

@@ -7,6 +7,7 @@ it as it comes; the out is then written from the store, some megabytes at a time
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from mm_assets.contracts.config import SPLITS
 from mm_assets.contracts.errors import StageError
@@ -17,7 +18,7 @@ from mm_assets.data.vectors import read_chunks
 from mm_assets.embedding.cells import Cells
 from mm_assets.embedding.encoding import compute_missing
 from mm_assets.embedding.shares import open_shares, write_shares
-from mm_assets.embedding.states import fit_states
+from mm_assets.embedding.states import Fitted, fit_states
 from mm_assets.stages.project import Project
 from mm_assets.training.supervision import Supervision
 from mm_assets.validation.beside import CheckBeside
@@ -37,25 +38,12 @@ def embed(project: Project, key: str) -> StageReport:
         TrainingError: The training rows leave an encoder nothing to learn.
         DiskError: The disk has too little room for the vectors.
     """
-    config, workspace = project.config, project.workspace
+    workspace = project.workspace
     with CheckBeside() as checking:
         rows = read_augmented(workspace.augmented, splits=SPLITS, columns=[key])
-        present = rows[rows[key].notna()].reset_index(drop=True)
-        if present.empty:
-            raise StageError(
-                f"embed@{key}: no row has this modality; check `modalities.{key}.column` in params.yaml"
-            )
-        encoder = project.encoders[key]
-        cells = Cells(
-            key,
-            present,
-            modality=project.modalities[key],
-            encoder=encoder,
-            folder=workspace.data,
-            compute=config.compute,
-        )
-        supervision = _read_supervision(project, key) if encoder.supervised else None
-        states = fit_states(cells, workspace, supervision=supervision, seed=config.seed)
+        present = keep_present(rows, key)
+        cells = open_cells(project, key, present)
+        states = find_states(project, cells)
         shares = open_shares(cells, states, workspace)
         compute_missing(cells, shares, workspace)
         folder = workspace.embeddings(key)
@@ -84,6 +72,47 @@ def embed(project: Project, key: str) -> StageReport:
         },
         suites=(suite,),
     )
+
+
+def keep_present(rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Keep the rows that have a modality, index from 0.
+
+    Raises:
+        StageError: None has.
+    """
+    present = rows[rows[key].notna()].reset_index(drop=True)
+    if present.empty:
+        raise StageError(
+            f"embed@{key}: no row has this modality; check `modalities.{key}.column` in params.yaml"
+        )
+    return present
+
+
+def open_cells(project: Project, key: str, present: pd.DataFrame) -> Cells:
+    """Read the cells of some rows of `keep_present`.
+
+    Raises:
+        StageError: A cell cannot be read any more.
+    """
+    return Cells(
+        key,
+        present,
+        modality=project.modalities[key],
+        encoder=project.encoders[key],
+        folder=project.workspace.data,
+        compute=project.config.compute,
+    )
+
+
+def find_states(project: Project, cells: Cells) -> list[Fitted]:
+    """Fit what is to be fitted on all cells of a modality, or take it from the store; see `fit_states`.
+
+    Raises:
+        TrainingError: The training rows leave nothing to learn.
+    """
+    supervised = project.encoders[cells.name].supervised
+    supervision = _read_supervision(project, cells.name) if supervised else None
+    return fit_states(cells, project.workspace, supervision=supervision, seed=project.config.seed)
 
 
 def _read_supervision(project: Project, key: str) -> Supervision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,11 @@ class Project:
     def identifying(self) -> list[str]:
         """Modalities whose equal cells mean that it is the same sample."""
         return [key for key, modality in self.modalities.items() if modality.identifies]
+
+    def with_threads(self, count: int) -> Project:
+        """Give the same project, working with so many threads, or processes that decode."""
+        compute = self.config.compute.model_copy(update={"threads": count})
+        return replace(self, config=self.config.model_copy(update={"compute": compute}))
 
     def read_raw(self) -> pd.DataFrame:
         """Read the raw table that section `data` names; see `read_table`."""

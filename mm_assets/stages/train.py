@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pandas as pd
 import torch
 
+from mm_assets.contracts.errors import ConfigError
 from mm_assets.contracts.report import Plot, StageReport, Table
 from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.table import read_augmented
@@ -17,11 +18,35 @@ from mm_assets.training.curves import CURVES_PLOT, write_curves, write_live
 from mm_assets.training.device import choose_device
 from mm_assets.training.fitting import fit_model
 from mm_assets.training.model import save_model
+from mm_assets.training.processes import is_first, run_together
 from mm_assets.validation.train import check_training
 
 
 def train(project: Project) -> StageReport:
-    """Train on training rows and their copies, stop and calibrate on validation rows."""
+    """Train on training rows and their copies, stop and calibrate on validation rows.
+
+    With `compute.processes` in as many processes of this machine, which share each batch and the
+    cores; the first one writes the outs.
+
+    Raises:
+        ConfigError: There are fewer GPUs than processes.
+        TrainingError: A process was killed or failed.
+    """
+    compute = project.config.compute
+    if compute.processes > 1:
+        device, gpus = choose_device(compute.device), torch.cuda.device_count()
+        if device.type == "cuda" and gpus < compute.processes:
+            raise ConfigError(
+                f"params.yaml: `compute.processes: {compute.processes}` needs a GPU for each, got "
+                f"{gpus}; set it to {gpus}, or `compute.device: cpu`"
+            )
+        cores = compute.count_threads() // compute.processes
+        project = project.with_threads(compute.threads or max(1, cores))
+    return run_together(train_share, project, count=compute.processes)
+
+
+def train_share(project: Project) -> StageReport | None:
+    """Train in this process, alone or with others; the first one writes the outs and reports."""
     config, workspace = project.config, project.workspace
     # Batches of a hundred vectors are too small to share out: two threads took 1.6 times as long.
     torch.set_num_threads(config.compute.threads or 1)
@@ -53,6 +78,8 @@ def train(project: Project) -> StageReport:
             memory=workspace.unfinished / "train",
             watch=write_live(workspace.model),
         )
+        if not is_first():
+            return None
         gains = measure_gains(model, training_rows, validation_rows)
     del training_rows, validation_rows  # what follows loads Great Expectations
     with atomic_folder(workspace.model) as folder:

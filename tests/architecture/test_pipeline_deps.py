@@ -81,6 +81,7 @@ def test_every_stage_has_a_file_and_every_file_a_stage():
         "project",
         "quarantine",
         "run",
+        "shards",
         "summary",
         "trained",
     } == set(STAGES)
