@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.config import AlertKind, AlertsConfig, validate_options
@@ -163,12 +164,20 @@ def explain_failure(
     for entry in steps:
         data = entry.get_dagster_event().step_failure_data
         said = data.user_failure_data and data.user_failure_data.description
-        error = data.error and (data.error.cause or data.error)
-        why = said or (error and error.message) or "it failed without a message"
-        yield Reason("failure", entry.step_key or run.job_name, why.strip(), advice)
+        yield Reason("failure", entry.step_key or "run", said or _find_cause(data.error), advice)
     if not steps:
-        why = event.event_log_entry.get_dagster_event().message or "it ended without a message"
-        yield Reason("failure", run.job_name, why, advice)
+        engine = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        errors = [entry.get_dagster_event().engine_event_data.error for entry in engine]
+        causes = [_find_cause(error) for error in errors if error]
+        said = event.event_log_entry.get_dagster_event().message or "it ended without a message"
+        yield Reason("failure", "run", "\n".join([said, *causes]), advice)
+
+
+def _find_cause(error: SerializableErrorInfo | None) -> str:
+    """Say what was raised first; Dagster wraps it."""
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else "it failed without a message"
 
 
 def read_checks(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> Iterator[Reason]:

@@ -1,9 +1,12 @@
 """Alerts of real runs, from a sensor that is ticked by hand, to receivers that really listen."""
 
 import json
+import sys
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster._utils.error import serializable_error_info_from_exc_info
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import ConfigError
@@ -215,11 +218,16 @@ def test_a_run_that_died_says_what_dagster_says_of_it(daemon, webhook, retried, 
     daemon.tick()
     run = daemon.instance.create_run_for_job(DEFINITIONS.resolve_implicit_global_asset_job_def())
     daemon.instance.add_run_tags(run.run_id, {"dagster/will_retry": retried})
+    try:
+        raise ImportError("no module named steps")
+    except ImportError:
+        error = EngineEventData.engine_error(serializable_error_info_from_exc_info(sys.exc_info()))
+    daemon.instance.report_engine_event("It did not start.", run, engine_event_data=error)
     daemon.instance.report_run_failed(run, message="Its process has gone.")
     daemon.tick()
     [document] = webhook.documents
     [reason] = document["reasons"]
-    assert reason["why"] == "Its process has gone."
+    assert reason["why"] == "Its process has gone.\nImportError: no module named steps"
     assert reason["advice"].startswith(advice) or advice in reason["advice"]
     assert document["text"].partition(",")[0] == f"project: failed run in run {run.run_id[:8]}"
 
