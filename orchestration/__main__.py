@@ -12,6 +12,7 @@ from dvc.exceptions import DvcException
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from orchestration.dvc_stages import project_root
+from orchestration.reconcile import reconcile_runs, tag_process
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +33,8 @@ def main(context: click.Context, select: str | None) -> None:
 @click.option("--port", default=3000, show_default=True)
 def ui(port: int) -> None:
     """Serve the web UI on 127.0.0.1, with the daemon that runs schedules and sensors."""
+    with dg.DagsterInstance.get() as instance:
+        reconcile_runs(instance)
     os.chdir(Path(__file__).parents[1])  # where pyproject.toml names the definitions
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
     os.execv(sys.executable, command)
@@ -60,11 +63,13 @@ def materialize(select: str | None) -> int:
     selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
     chosen = selection.resolve(job.asset_layer.asset_graph)
     with dg.DagsterInstance.get() as instance:
+        reconcile_runs(instance)
         result = job.execute_in_process(
             instance=instance,
             asset_selection=sorted(chosen),
             raise_on_error=False,
             run_config={"loggers": {"compact": {}}},
+            tags=tag_process(),
         )
     if not result.success:
         click.secho(

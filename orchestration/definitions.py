@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.console import compact_logger
+from orchestration.reconcile import record_process
 
 
 @dg.definitions
@@ -15,7 +16,7 @@ def defs() -> dg.Definitions:
         dg.Definitions(
             # Each stage is a process of its own and uses every core; a process per step on top
             # would cost seconds each and make stages compete.
-            executor=dg.in_process_executor,
+            executor=record_process(dg.in_process_executor),
             loggers={"compact": compact_logger},
         ),
     )

@@ -156,7 +156,9 @@ def _hold_stage(project: DvcProject, stage: Stage, log: Log) -> Iterator[int]:
     path = project.root / ".dvc" / "tmp" / f"{re.sub(r'[^A-Za-z0-9@.-]', '_', stage.target)}.stage"
     with name_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    lock = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 10)  # the shell uses those below itself
+    os.close(opened)
     try:
         waited = False
         while not _try_lock(lock):

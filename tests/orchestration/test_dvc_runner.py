@@ -5,11 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from orchestration.dvc_runner import StageFailedError, run_stage
 from orchestration.dvc_stages import DvcProject, read_stages
+
+RUN = (
+    "import pathlib; from orchestration.dvc_runner import run_stage; "
+    "from orchestration.dvc_stages import DvcProject, read_stages; root = pathlib.Path.cwd(); "
+    "list(run_stage(DvcProject(root), read_stages(root)[-1], print))"
+)
 
 SLOW_STAGE = """
 stages:
@@ -124,14 +131,9 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     (shell.root / "dvc.yaml").write_text(
         SLOW_STAGE.format(command="echo $$ > pid && sleep 60 && touch slow.txt")
     )
-    code = (
-        "import pathlib; from orchestration.dvc_runner import run_stage; "
-        "from orchestration.dvc_stages import DvcProject, read_stages; root = pathlib.Path.cwd(); "
-        "list(run_stage(DvcProject(root), read_stages(root)[-1], print))"
-    )
     (shell.root / "data.dvc").unlink()
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", RUN],
         cwd=shell.root,
         env=shell.env,
         stderr=subprocess.DEVNULL,
@@ -143,6 +145,137 @@ def test_a_stage_ends_with_the_process_that_started_it(shell, how):
     process.wait()
     wait_until(lambda: not is_alive(stage_pid))
     assert not (shell.root / "slow.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_step_ends_with_the_run_that_started_it(shell):
+    """As in Dagster's multiprocess executor, whose run is killed and can stop no step any more."""
+    (shell.root / "dvc.yaml").write_text(
+        SLOW_STAGE.format(command="echo $$ > pid && sleep 60 && touch slow.txt")
+    )
+    (shell.root / "data.dvc").unlink()
+    (shell.root / "run.py").write_text(
+        "import multiprocessing, os\n"
+        f"def step():\n    exec({RUN!r}, {{}})\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=step)\n"
+        "    child.start()\n    open('step', 'w').write(str(child.pid))\n    child.join()\n"
+    )
+    process = subprocess.Popen([sys.executable, "run.py"], cwd=shell.root, env=shell.env)
+    wait_until(lambda: (shell.root / "pid").exists() and (shell.root / "pid").read_text().strip())
+    process.kill()
+    process.wait()
+    pids = [int((shell.root / name).read_text()) for name in ("pid", "step")]
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+
+@pytest.mark.slow
+def test_a_stage_ends_with_a_dvc_that_was_killed(shell):
+    (shell.root / "dvc.yaml").write_text(
+        SLOW_STAGE.format(command="echo $$ > pid && kill -9 $PPID && sleep 60 && touch slow.txt")
+    )
+    started_s = time.monotonic()
+    with pytest.raises(StageFailedError, match=r"was killed by SIGKILL, perhaps for want of mem"):
+        run(shell.root, "slow")
+    assert time.monotonic() - started_s < 30
+    wait_until(lambda: not is_alive(int((shell.root / "pid").read_text())))
+    (shell.root / "dvc.yaml").write_text(SLOW_STAGE.format(command="touch slow.txt"))
+    run(shell.root, "slow")  # nothing to mend first
+    assert (shell.root / "slow.txt").exists()
+
+
+@pytest.mark.slow
+def test_what_a_dead_run_left_of_a_stage_is_waited_for(shell):
+    """DVC and Dagster are dead, and the command takes its time to stop."""
+    command = (
+        "trap 'sleep 2; echo left >> runs.log' INT; echo $PPID > pid; while :; do sleep .1; done"
+    )
+    (shell.root / "dvc.yaml").write_text(SLOW_STAGE.format(command=f'"{command}"'))
+    (shell.root / "data.dvc").unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN], cwd=shell.root, env=shell.env, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: (shell.root / "pid").exists() and (shell.root / "pid").read_text().strip())
+    (shell.root / "dvc.yaml").write_text(
+        SLOW_STAGE.format(command="echo new >> runs.log && touch slow.txt")
+    )
+    stage, lines = read_stages(shell.root)[-1], []
+    process.kill()
+    os.kill(int((shell.root / "pid").read_text()), signal.SIGKILL)
+    process.wait()
+    list(run_stage(DvcProject(shell.root), stage, lines.append))
+    assert lines[0] == "waiting for another run of this stage"
+    assert shell.runs()[-1] == "new"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("move", "named"),
+    [
+        ("echo more >> dep.txt", r"dep\.txt"),
+        ("echo 'knob: 2' > params.yaml", r"params\.yaml: knob"),
+        ("echo new > folder/new.txt", r"folder/new\.txt"),
+        ("rm folder/old.txt", r"folder/old\.txt"),
+    ],
+)
+def test_a_stage_whose_inputs_moved_while_it_ran_is_recorded_nowhere(shell, move, named):
+    """Any command's, not only those of this project, which look for themselves."""
+    root = shell.root
+    (root / "folder").mkdir()
+    for name, text in (("dep.txt", "a"), ("folder/old.txt", "b"), ("params.yaml", "knob: 1")):
+        (root / name).write_text(text)
+    yaml = (
+        "stages:\n  slow:\n    cmd: sh move.sh\n    deps: [dep.txt, folder]\n    params: [knob]\n"
+        "    outs: [slow.txt]\n"
+    )
+    (root / "dvc.yaml").write_text(yaml)
+    (root / "move.sh").write_text(
+        f"cat dep.txt params.yaml > slow.txt; {move}; echo $$ >> runs.log"
+    )
+    with pytest.raises(StageFailedError, match=rf"inputs that changed while it ran \({named}\)"):
+        run(root, "slow")
+    assert not (root / "dvc.lock").exists()
+    assert len(shell.runs()) == 1
+    (root / "move.sh").write_text("cat dep.txt params.yaml > slow.txt; echo $$ >> runs.log")
+    run(root, "slow")
+    assert len(shell.runs()) == 1  # not taken from the run cache either
+    assert "slow" not in shell.dvc("status", "slow")
+    assert (root / "slow.txt").read_text().endswith((root / "params.yaml").read_text())
+
+
+@pytest.mark.slow
+def test_stages_that_do_not_depend_on_each_other_run_at_the_same_time(shell):
+    """Each waits for the other's sign, so that one after the other would never end."""
+    names = ["one", "two", "three"]
+    others = " && ".join(f"until [ -e {name}.sign ]; do sleep .1; done" for name in names)
+    yaml = "stages:\n" + "".join(
+        f"  {name}:\n    cmd: touch {name}.sign && {others} && echo {name} > {name}.txt\n"
+        f"    deps: [data]\n    outs: [{name}.txt]\n"
+        for name in names
+    )
+    (shell.root / "dvc.yaml").write_text(yaml)
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: run(shell.root, name), names))
+    assert "up to date" in shell.dvc("status")
+
+
+@pytest.mark.slow
+def test_a_record_that_dvc_could_not_finish_writing_leaves_the_old_one(shell):
+    code = (
+        "import os; from orchestration.dvc_process import write_records_whole; "
+        "write_records_whole(); from dvc.utils.serialize import _common, modify_yaml\n"
+        "def dump(data, stream, **options): stream.write('half'); raise SystemExit(3)\n"
+        "_common.dump = dump\n"
+        "try: _common._dump_data('data.dvc', {}, dump)\n"
+        "finally: print(open('data.dvc').read())\n"
+        "with modify_yaml('data.dvc') as data: data['meta'] = {'by': 'us'}\n"
+    )
+    before = (shell.root / "data.dvc").read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=shell.root, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (3, before.strip())
+    assert (shell.root / "data.dvc").read_text() == before
 
 
 def heed_signals():
