@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.drift.permutation import LEAST_GROUPS, relabel_groups, take_p_value
 
+RELABELLED = 1000  # relabellings that are computed at once
+
 Vectors = Float[np.ndarray, "row dim"]
 Owners = Shaped[np.ndarray, " row"]
 
@@ -84,7 +86,10 @@ def compare_vectors(
     sums = np.add.reduceat(kernel[np.ix_(order, order)], starts, axis=0)
     sums = np.add.reduceat(sums, starts, axis=1)  # (group, group)
     labels = relabel_groups(len(sizes[0]), len(sizes[1]), permutations=permutations, rng=rng)
-    statistics = take_mmd2(sums, rows, labels)
+    parts = range(0, labels.shape[1], RELABELLED)
+    statistics = np.concatenate(
+        [take_mmd2(sums, rows, labels[:, at : at + RELABELLED]) for at in parts]
+    )
     return KernelTest(
         mmd2=float(statistics[0]),
         bandwidth=bandwidth,

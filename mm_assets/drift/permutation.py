@@ -17,13 +17,18 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from mm_assets.contracts.errors import DataContractError
 
 LEAST_GROUPS = 2  # on either side: one group alone tells nothing of how groups differ
+FINE = 5
 TIE = 1e-12  # sums of equal numbers in another order differ by less
 
 Owners = Shaped[np.ndarray, " row"]
 
 
 def thin_groups(
-    reference: Owners, batch: Owners, *, most: int, rng: np.random.Generator
+    reference: Shaped[np.ndarray, " before"],
+    batch: Shaped[np.ndarray, " now"],
+    *,
+    most: int,
+    rng: np.random.Generator,
 ) -> tuple[Int64[np.ndarray, " reference"], Int64[np.ndarray, " batch"]]:
     """Draw rows so that groups of both sides are alike in size, and there are not too many.
 
@@ -57,7 +62,7 @@ def thin_groups(
 
 def _thin(
     owners: Owners, others: Int64[np.ndarray, " group"], *, most: int, rng: np.random.Generator
-) -> Int64[np.ndarray, " row"]:
+) -> Int64[np.ndarray, " kept"]:
     _, numbers = np.unique(owners, return_inverse=True)
     groups = int(numbers.max()) + 1
     caps = rng.choice(others, groups)
@@ -107,8 +112,8 @@ def take_p_value(statistics: Float[np.ndarray, " relabelling"]) -> float:
 
 
 def count_permutations(tests: int, p_value: float) -> int:
-    """Say how many relabellings the strictest level of Holm's procedure needs: it is ten of them."""
-    return int(np.ceil(10 * max(tests, 1) / p_value))
+    """Say how many relabellings are drawn: the strictest level of Holm's procedure is `FINE` of them."""
+    return int(np.ceil(FINE * max(tests, 1) / p_value))
 
 
 def adjust_holm(p_values: Mapping[str, float]) -> dict[str, float]:

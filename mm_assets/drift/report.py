@@ -31,7 +31,9 @@ class Moved(Section):
         drifted: Whether that is at most `drift.p_value`, and a stability index at least `drift.psi`.
         levels: Each level's name, share of the reference and share of the batch.
         unseen: Levels that the reference does not have.
-        note: Why it was not compared.
+        foreign: Of vectors, ids of the batch's rows that resemble the reference least.
+        note: Why it was not compared, or not tested.
+        picture: Its file beside the report; empty where none was drawn.
     """
 
     name: str
@@ -44,7 +46,9 @@ class Moved(Section):
     drifted: bool = False
     levels: tuple[tuple[str, float, float], ...] = ()
     unseen: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     note: str = ""
+    picture: str = ""
 
     @property
     def title(self) -> str:
