@@ -84,6 +84,12 @@ class Stage:
         """The last part of its asset's key."""
         return self.asset.rpartition("/")[2]
 
+    @property
+    def folder(self) -> PurePosixPath:
+        """The folder of the `dvc.yaml` or `.dvc` file that defines it."""
+        file, _, _ = self.target.rpartition(":")
+        return PurePosixPath(self.target if self.is_source else file).parent
+
     def feeds(self, other: Stage) -> bool:
         """Whether an out of this stage is, lies in, or contains a dependency of `other`."""
         return any(overlap(out, dep) for out in self.outs for dep in other.deps)
@@ -124,7 +130,7 @@ def read_stages(root: Path) -> list[Stage]:
         ConfigError: The folder is no DVC project or has no stage, `meta.dagster` is wrong, or two
             stages name the same asset.
     """
-    with _open(root) as repo:
+    with open_repo(root) as repo:
         declared = Declared.read(repo, root)
         everything = [_describe(stage, root, declared) for stage in repo.index.stages]
     stages = [one for one in everything if not one.is_source or any(map(one.feeds, everything))]
@@ -155,7 +161,7 @@ def refuse_shared_assets(stages: Iterable[Stage]) -> None:
         owners[stage.asset] = stage.target
 
 
-def _open(root: Path) -> Any:  # noqa: ANN401 - DVC is untyped
+def open_repo(root: Path) -> Any:  # noqa: ANN401 - DVC is untyped
     """Open DVC's `Repo` at just this folder.
 
     Raises:
@@ -236,7 +242,7 @@ class DvcProject:
     def _lock(self) -> Iterator[Any]:
         """Open DVC's `Repo`, waiting for its repository lock."""
         if self._repo is None:
-            self._repo = _open(self.root)
+            self._repo = open_repo(self.root)
         repo = self._repo
         heal_rwlock(Path(repo.tmp_dir), hardlink=repo.config["core"].get("hardlink_lock", False))
         with repo.lock:

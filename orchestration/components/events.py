@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
 from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import ExpectationResult, Plot, StageReport, SuiteResult, Table
+from orchestration.components.evidence import (
+    IMAGE_TYPES,
+    MAX_PICTURE_BYTES,
+    describe_metrics,
+    describe_plots,
+    show_picture,
+)
 from orchestration.dvc_stages import Record, Stage
-
-MAX_PLOT_BYTES = 500_000  # every event is kept in Dagster's database
-IMAGE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+from orchestration.pages import WORKSPACE
 
 
 def describe(
-    root: Path, stage: Stage, record: Record | None, report: StageReport | None
+    root: Path,
+    stage: Stage,
+    record: Record | None,
+    report: StageReport | None,
+    *,
+    pages: str | None = None,
 ) -> dict[str, Any]:
-    """Make an asset's metadata: rows, metrics, tables, plots, and where its files are."""
+    """Make an asset's metadata: rows, metrics, tables, plots, and where its files are.
+
+    A report says what is worth showing of its stage; of a stage without one, everything is shown
+    that DVC declares as metrics and plots.
+
+    Args:
+        root: The project's folder.
+        stage: Whose asset it is.
+        record: What DVC has recorded of it; none if it failed.
+        report: What it wrote of itself.
+        pages: The address at which `orchestration.pages` serves; without it pages are paths, which
+            a browser cannot open.
+    """
     found: dict[str, Any] = {f"out: {out}": dg.MetadataValue.path(root / out) for out in stage.outs}
     for page in _find_pages(root, stage):
-        found[f"page: {page.stem}"] = dg.MetadataValue.path(page)
+        found[f"page: {page.stem}"] = _link_page(root, page, record, pages)
     if record is not None:
         found |= record.size
     if report is not None:
@@ -30,13 +52,27 @@ def describe(
         found |= report.metrics
         found |= {table.title: _show_table(table) for table in report.tables}
         found |= {plot.title: _show_plot(root, plot) for plot in report.plots}
+    elif record is not None:
+        found |= describe_metrics(stage, record) | describe_plots(root, stage, record)
     return found
 
 
-def _find_pages(root: Path, stage: Stage) -> list[Path]:
+def _link_page(
+    root: Path, page: PurePosixPath, record: Record | None, pages: str | None
+) -> dg.MetadataValue[Any]:
+    """Link to the page as it was recorded, so that each run's own one opens from its event."""
+    if pages is None:
+        return dg.MetadataValue.path(root / page)
+    recorded = record.pages.get(page) if record else None
+    return dg.MetadataValue.url(f"{pages.rstrip('/')}/{quote(recorded or f'{WORKSPACE}/{page}')}")
+
+
+def _find_pages(root: Path, stage: Stage) -> list[PurePosixPath]:
     """List the stage's pages: outs, or files in outs. A failed stage has written its own, too."""
-    files = [page for out in stage.outs for page in sorted((root / out).glob("*.html"))]
-    return files + [root / out for out in stage.outs if out.suffix == ".html"]
+    if stage.is_source:
+        return []
+    files = [out / page.name for out in stage.outs for page in sorted((root / out).glob("*.html"))]
+    return files + [out for out in stage.outs if out.suffix == ".html"]
 
 
 def check_results(stage: Stage, report: StageReport) -> list[dg.AssetCheckResult]:
@@ -54,7 +90,7 @@ def check_results(stage: Stage, report: StageReport) -> list[dg.AssetCheckResult
         )
     return [
         dg.AssetCheckResult(
-            asset_key=dg.AssetKey(stage.asset),
+            asset_key=dg.AssetKey.from_user_string(stage.asset),
             check_name=suite.name,
             passed=suite.passed,
             severity=dg.AssetCheckSeverity.ERROR if suite.blocks else dg.AssetCheckSeverity.WARN,
@@ -96,7 +132,6 @@ def _show_plot(root: Path, plot: Plot) -> dg.MetadataValue[Any]:
     """Show a picture inside the page; a path alone where that is impossible or too large."""
     file = root / plot.path
     kind = IMAGE_TYPES.get(file.suffix.lower())
-    if kind is None or not file.is_file() or file.stat().st_size > MAX_PLOT_BYTES:
+    if kind is None or not file.is_file() or file.stat().st_size > MAX_PICTURE_BYTES:
         return dg.MetadataValue.path(file)
-    data = base64.b64encode(file.read_bytes()).decode()
-    return dg.MetadataValue.md(f"![{plot.title}](data:{kind};base64,{data})")
+    return show_picture(plot.title, kind, file.read_bytes())

@@ -111,8 +111,9 @@ def doors(tmp_path_factory):
 
 def test_what_ran_at_the_shell_shows_as_fresh_after_one_tick(doors):
     """(c) of the two doors; the other tests build on what ran here."""
-    from orchestration.defs.shell_runs import shell_runs
+    from orchestration.definitions import defs
 
+    shell_runs = defs().resolve_sensor_def("shell_runs")
     result = shell_runs(dg.build_sensor_context(instance=doors.instance))
     for event in result.asset_events:
         doors.instance.report_runless_asset_event(event)

@@ -6,7 +6,8 @@ import pytest
 
 from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import ExpectationResult, Plot, StageReport, SuiteResult, Table
-from orchestration.components.events import MAX_PLOT_BYTES, check_results, describe
+from orchestration.components.events import check_results, describe
+from orchestration.components.evidence import MAX_PICTURE_BYTES
 from orchestration.dvc_stages import DagsterMeta, Stage
 
 STAGE = Stage(
@@ -63,7 +64,7 @@ def test_a_stage_that_passed_must_have_every_suite():
 
 def test_a_plot_too_large_for_the_database_is_shown_as_its_path(tmp_path):
     (tmp_path / "small.svg").write_text("<svg/>")
-    (tmp_path / "large.png").write_bytes(bytes(MAX_PLOT_BYTES + 1))
+    (tmp_path / "large.png").write_bytes(bytes(MAX_PICTURE_BYTES + 1))
     names = ["small.svg", "large.png", "absent.png"]
     plots = tuple(Plot(title=name, path=name) for name in names)
     found = describe(tmp_path, STAGE, None, report(plots=plots))

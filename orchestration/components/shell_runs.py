@@ -1,14 +1,14 @@
 """What `dvc repro` did at the shell, shown in Dagster."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dvc.lock import LockError
 
 from mm_assets.contracts.report import read_report
 from orchestration.components.events import check_results, describe
-from orchestration.dvc_stages import DvcProject, Record, Stage, project_root, read_stages
+from orchestration.dvc_stages import DvcProject, Record, Stage
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
@@ -16,33 +16,66 @@ INPUT_VERSION = "dagster/input_data_version/"
 INPUT_POINTER = "dagster/input_event_pointer/"
 
 
-@dg.sensor(
-    minimum_interval_seconds=15,
-    default_status=dg.DefaultSensorStatus.RUNNING,  # it only tells, and runs nothing
-)
-def shell_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Record, without a run, every stage that `dvc.lock` or a `.dvc` file knows better."""
-    root = project_root()
-    now = sign_locks(root)
-    if now == context.cursor:
-        return dg.SkipReason("dvc.lock and *.dvc are as they were")
-    try:
-        records = DvcProject(root).read_records()
-    except LockError:
-        return dg.SkipReason("a stage is running; looking again at the next tick")
-    events = build_events(root, read_stages(root), records, context.instance)
-    return dg.SensorResult(asset_events=events, cursor=now)
+def build_shell_runs(
+    name: str,
+    root: Path,
+    stages: list[Stage],
+    read: Callable[[], list[Stage]],
+    pages: str | None,
+) -> dg.SensorDefinition:
+    """Make the sensor that records, without a run, every stage that DVC knows better.
+
+    Args:
+        name: Of the sensor.
+        root: The project's folder.
+        stages: Those that the definitions were made of, under the keys of their assets.
+        read: Gives them as they are by then.
+        pages: The address under which HTML outs are served.
+    """
+    folders = sorted({root / stage.folder for stage in stages})
+
+    @dg.sensor(
+        name=name,
+        description="Tells Dagster of `dvc repro` and `dvc add` at the shell; it runs nothing.",
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,  # it only tells, and runs nothing
+    )
+    def tell(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now = sign_locks(folders)
+        if now == context.cursor:
+            return dg.SkipReason("dvc.lock and *.dvc are as they were")
+        from dvc.lock import LockError
+
+        present = read()
+        try:
+            records = DvcProject(root).read_records(*(stage.target for stage in present))
+        except LockError:
+            return dg.SkipReason("a stage is running; looking again at the next tick")
+        events = build_events(root, present, records, context.instance, pages=pages)
+        return dg.SensorResult(asset_events=events, cursor=now)
+
+    return tell
 
 
-def sign_locks(root: Path) -> str:
+def sign_locks(folders: Iterable[Path]) -> str:
     """Tell the state of the files in which DVC records versions, unread."""
-    files = [root / "dvc.lock", *sorted(root.glob("*.dvc"))]
-    stats = [(file.name, file.stat()) for file in files if file.is_file()]
-    return "; ".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+    files = [
+        file
+        for folder in folders
+        for file in (folder / "dvc.lock", *sorted(folder.glob("*.dvc")))
+        if file.is_file()
+    ]
+    stats = [(file, file.stat()) for file in files]
+    return "; ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
 
 
 def build_events(
-    root: Path, stages: list[Stage], records: dict[str, Record], instance: dg.DagsterInstance
+    root: Path,
+    stages: list[Stage],
+    records: dict[str, Record],
+    instance: dg.DagsterInstance,
+    *,
+    pages: str | None = None,
 ) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Make the events for stages whose record is not what Dagster last saw.
 
@@ -58,12 +91,12 @@ def build_events(
         changed = seen.get(DATA_VERSION) != record.version
         if record.version is None or not (changed or (record.up_to_date and seen != tags)):
             continue
-        events += _tell(root, stage, record, tags)
+        events += _tell(root, stage, record, tags, pages)
     return events
 
 
 def _tell(
-    root: Path, stage: Stage, record: Record, tags: dict[str, str]
+    root: Path, stage: Stage, record: Record, tags: dict[str, str], pages: str | None
 ) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Make one stage's materialization and the results of its checks."""
     report = read_report(record.report) if record.report else None
@@ -74,14 +107,14 @@ def _tell(
     }
     return [
         dg.AssetMaterialization(
-            asset_key=stage.asset,
+            asset_key=dg.AssetKey.from_user_string(stage.asset),
             description="By `dvc repro` at the shell.",
-            metadata=describe(root, stage, record, report),
+            metadata=describe(root, stage, record, report, pages=pages),
             tags={**tags, **pointers},
         ),
         *(
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(stage.asset),
+                asset_key=dg.AssetKey.from_user_string(stage.asset),
                 check_name=str(result.check_name),
                 passed=result.passed,
                 metadata=result.metadata,
@@ -110,7 +143,9 @@ def _version_tags(stage: Stage, stages: list[Stage], records: dict[str, Record])
 
 def _last_tags(stage: Stage, instance: dg.DagsterInstance) -> dict[str, str]:
     """Read those tags from what Dagster last recorded of the asset."""
-    event: Any = instance.get_latest_materialization_event(dg.AssetKey(stage.asset))
+    event: Any = instance.get_latest_materialization_event(
+        dg.AssetKey.from_user_string(stage.asset)
+    )
     tags = event.asset_materialization.tags if event else {}
     return {
         tag: value

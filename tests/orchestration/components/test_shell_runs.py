@@ -4,8 +4,7 @@ import pytest
 
 def tick(dagster, cursor=None):
     """Evaluate the sensor as the daemon does, and record what it says."""
-    from orchestration.defs.shell_runs import shell_runs
-
+    shell_runs = dagster.definitions().resolve_sensor_def("shell_runs")
     context = dg.build_sensor_context(instance=dagster.instance, cursor=cursor)
     result = shell_runs(context)
     events = result.asset_events if isinstance(result, dg.SensorResult) else []
@@ -70,7 +69,9 @@ def test_what_dvc_need_not_redo_stays_fresh_though_an_asset_before_it_changed(fi
     assert set(dagster.staleness().values()) == {"FRESH"}
 
 
-def test_the_sensor_runs_unasked(shell, dagster):
-    sensors = {sensor.name: sensor.default_status for sensor in dagster.definitions().sensors}
-    assert sensors["shell_runs"] == dg.DefaultSensorStatus.RUNNING
-    assert sensors["new_raw_data"] == dg.DefaultSensorStatus.STOPPED
+def test_the_sensor_runs_unasked_and_what_starts_runs_does_not(shell, dagster):
+    sensors = dagster.definitions().get_repository_def().sensor_defs
+    status = {sensor.name: sensor.default_status for sensor in sensors}
+    assert status["shell_runs"] == dg.DefaultSensorStatus.RUNNING
+    assert status["new_raw_data"] == dg.DefaultSensorStatus.STOPPED
+    assert status["default_automation_condition_sensor"] == dg.DefaultSensorStatus.STOPPED
