@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     metavar="REASON",
     help="Make it champion whatever the gates say; the reason is recorded.",
 )
-def promote(force: str | None) -> None:
+@click.option(
+    "--id", "id_only", is_flag=True, help="Print the model's id alone; a refusal exits with 0."
+)
+def promote(force: str | None, id_only: bool) -> None:
     """Make the model in artifacts/ the champion, if every gate holds.
 
     It is registered in registry/, asked the test rows that neither it nor the champion was trained
@@ -29,6 +32,9 @@ def promote(force: str | None) -> None:
     from mm_assets.registry.promotion import promote as promote_candidate
 
     outcome = promote_candidate(Path.cwd(), force=force)
+    if id_only:
+        click.echo(outcome.name)
+        return
     _show_verdict(outcome.model)
     if outcome.what in ("refused", "taken back"):
         _refuse(outcome.explain())

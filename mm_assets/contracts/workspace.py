@@ -107,6 +107,11 @@ class Workspace:
         """By batch what `mm drift` found of it; and which batches have been ingested."""
         return self.root / ".mm" / "drift"
 
+    @property
+    def retraining(self) -> Path:
+        """The git worktree in which retraining works, a whole project of its own."""
+        return self.root / ".mm" / "worktrees" / "retraining"
+
     def lock(self, stage: str) -> Path:
         """The file that one running stage holds."""
         return self.root / ".mm" / "locks" / f"{stage}.lock"

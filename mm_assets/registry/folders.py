@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import RegistryError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.data.atomic import UNFINISHED, atomic_folder
+from mm_assets.data.atomic import UNFINISHED, atomic_folder, write_text
 from mm_assets.data.disk import require_space
 from mm_assets.data.table import COPY, ID, SPLIT, read_augmented
 
@@ -62,6 +62,7 @@ def copy_candidate(workspace: Workspace, name: str) -> Path:
     exported = sum(path.stat().st_size for path in workspace.onnx.iterdir())
     require_space(workspace.registry, exported, what=f"registering model {name}")
     folder = model_folder(workspace, name)
+    ignore_files(workspace)
     with atomic_folder(folder) as copy:
         shutil.copytree(workspace.onnx, copy, dirs_exist_ok=True)
         (copy / EVIDENCE).mkdir()
@@ -113,10 +114,13 @@ def digest_values(value: object) -> str:
 
 def read_data_version(workspace: Workspace) -> str | None:
     """Read the raw data's version from `data.dvc`; none where DVC does not track it."""
-    pointer = workspace.root / "data.dvc"
-    if not pointer.is_file():
-        return None
-    return str(YAML(typ="safe").load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    path = workspace.root / "data.dvc"
+    return parse_data_version(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def parse_data_version(text: str) -> str:
+    """Read a version from what a `.dvc` file holds."""
+    return str(YAML(typ="safe").load(text)["outs"][0]["md5"])
 
 
 def remove_unfinished(workspace: Workspace, registry: Registry) -> None:
@@ -129,14 +133,14 @@ def remove_unfinished(workspace: Workspace, registry: Registry) -> None:
     for folder in models.glob("*/"):
         if folder.name.startswith(UNFINISHED):
             continue  # `atomic_folder` sees to those
-        if folder.name not in registry.models and not _pointer(folder).is_file():
+        if folder.name not in registry.models and not pointer(folder).is_file():
             shutil.rmtree(folder)
 
 
 def is_untracked(workspace: Workspace, name: str) -> bool:
     """Tell whether a model's files are here and DVC, which is to keep them, has not been told."""
     folder = model_folder(workspace, name)
-    return is_under_dvc(workspace) and folder.is_dir() and not _pointer(folder).is_file()
+    return is_under_dvc(workspace) and folder.is_dir() and not pointer(folder).is_file()
 
 
 def track(workspace: Workspace, name: str) -> None:
@@ -164,25 +168,37 @@ def restore(workspace: Workspace, name: str, files: dict[str, str]) -> Path:
         RegistryError: They cannot be had, or are not what was recorded.
     """
     folder = model_folder(workspace, name)
-    pointer = _pointer(folder)
-    if not folder.is_dir() and pointer.is_file() and is_under_dvc(workspace):
+    held_by = pointer(folder)
+    if not folder.is_dir() and held_by.is_file() and is_under_dvc(workspace):
         try:
-            run_dvc(workspace, "checkout", "--quiet", _relative(pointer, workspace))
+            run_dvc(workspace, "checkout", "--quiet", _relative(held_by, workspace))
         except RegistryError:  # the cache has not all of it
-            run_dvc(workspace, "pull", "--quiet", _relative(pointer, workspace))
+            run_dvc(workspace, "pull", "--quiet", _relative(held_by, workspace))
     found = digest_files(folder) if folder.is_dir() else {}
     wrong = sorted(key for key in files.keys() | found.keys() if files.get(key) != found.get(key))
     if wrong:
         raise RegistryError(
             f"model {name} must be as it was registered, but {', '.join(wrong[:3])} in "
             f"{_relative(folder, workspace)} {'differ' if len(wrong) > 1 else 'differs'}, or is not "
-            f"there; delete that folder and run `dvc pull {_relative(pointer, workspace)}`"
+            f"there; delete that folder and run `dvc pull {_relative(held_by, workspace)}`"
         )
     return folder
 
 
-def publish(workspace: Workspace, name: str) -> None:
+def ignore_files(workspace: Workspace) -> None:
+    """Keep models' files out of git for good, so that no command changes an ignore file later."""
+    path = workspace.registry / ".gitignore"
+    if not path.exists():
+        write_text(path, f"/{CHAMPION}\n/{MODELS}/*/\n")
+
+
+def publish(workspace: Workspace, name: str, *, source: Workspace | None = None) -> None:
     """Make `registry/champion` lead to a model, in one step that no reader can see half of.
+
+    Args:
+        workspace: The project that serving reads.
+        name: The model's id.
+        source: The checkout that has its files; by default the project itself.
 
     Raises:
         RegistryError: A folder or file of one's own is in the way.
@@ -195,7 +211,8 @@ def publish(workspace: Workspace, name: str) -> None:
         )
     temporary = link.with_name(f".{CHAMPION}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(Path(MODELS) / name, target_is_directory=True)
+    leads_to = os.path.relpath(model_folder(source or workspace, name), workspace.registry)
+    temporary.symlink_to(leads_to, target_is_directory=True)
     temporary.replace(link)
 
 
@@ -225,7 +242,8 @@ def run_dvc(workspace: Workspace, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _pointer(folder: Path) -> Path:
+def pointer(folder: Path) -> Path:
+    """Say where DVC writes down which files a model's folder holds."""
     return folder.with_name(f"{folder.name}.dvc")
 
 

@@ -21,7 +21,9 @@ from mm_assets.contracts.report import read_report
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.lock import hold_lock
 from mm_assets.registry import folders
+from mm_assets.registry.merging import adopt
 from mm_assets.registry.record import (
+    REGISTRY_FILE,
     Event,
     Model,
     Registry,
@@ -176,6 +178,7 @@ def publish_champion(root: Path) -> str:
     """
     workspace = Workspace(root)
     with hold_lock(workspace.lock("registry"), what="a change of the registry"):
+        take_over(workspace)
         registry = read_registry(workspace.registry)
         if registry.champion is None:
             raise RegistryError("there is no champion yet; make one with `mm promote`")
@@ -184,7 +187,11 @@ def publish_champion(root: Path) -> str:
 
 
 def recover(workspace: Workspace) -> None:
-    """Complete, or undo, what a killed command left; of a sound registry nothing changes."""
+    """Complete, or undo, what a killed command left; of a sound registry nothing changes.
+
+    What retraining decided meanwhile, in its own worktree, is taken over.
+    """
+    take_over(workspace)
     registry = read_registry(workspace.registry)
     folders.remove_unfinished(workspace, registry)
     for name, model in registry.models.items():
@@ -199,6 +206,13 @@ def recover(workspace: Workspace) -> None:
     champion = registry.champion
     if champion is not None and folders.model_folder(workspace, champion).is_dir():
         _publish(workspace, registry)  # what is not here, as in a fresh clone, nobody waits for
+
+
+def take_over(workspace: Workspace) -> None:
+    """Take over what retraining has decided, so that there is one champion and one history."""
+    other = Workspace(workspace.retraining)
+    if (other.registry / REGISTRY_FILE).is_file():
+        adopt(workspace, other)
 
 
 def require_complete(workspace: Workspace) -> None:

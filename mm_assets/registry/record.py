@@ -210,9 +210,22 @@ def read_registry(folder: Path) -> Registry:
     path = folder / REGISTRY_FILE
     if not path.is_file():
         return Registry()
+    return parse_registry(path.read_text(encoding="utf-8", errors="replace"), path)
+
+
+def parse_registry(text: str, path: Path) -> Registry:
+    """Read what a `registry.json` holds, or held in some commit.
+
+    Args:
+        text: Its content.
+        path: Where it lies, for messages.
+
+    Raises:
+        RegistryError: It is damaged, as by a merge of two branches, or of another release.
+    """
     try:
-        registry = Registry.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        registry = Registry.model_validate_json(text)
+    except ValidationError as error:
         raise RegistryError(
             f"{path} cannot be read: {error}; mend it, or take the version that git has: "
             f"`git checkout {path.parent.name}/{path.name}`"
