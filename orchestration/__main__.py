@@ -1,9 +1,10 @@
-"""`python -m orchestration`: the whole graph in this process; with `ui`, the web UI and daemon."""
+"""`python -m orchestration`: the pipeline in this process; `retrain`; `ui` with web UI and daemon."""
 
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import dagster as dg
@@ -22,11 +23,17 @@ def main(context: click.Context, select: str | None) -> None:
     """Materialize the asset graph here and now; what is up to date is skipped."""
     prepare_home()
     if context.invoked_subcommand is None:
-        try:
-            sys.exit(materialize(select))
-        except (MMAssetsError, DvcException, dg.DagsterError) as error:
-            click.secho(f"error: {error}", fg="red", err=True)
-            sys.exit(1)
+        run_job("pipeline", select)
+
+
+@main.command()
+def retrain() -> None:
+    """Retrain from what is committed, in a worktree beside, and promote what is better.
+
+    As the schedule and the sensors do; your own files stay as they are. It ends with one commit on
+    the branch `retraining`.
+    """
+    run_job("retrain")
 
 
 @main.command()
@@ -50,16 +57,26 @@ def prepare_home() -> Path:
     return home
 
 
-def materialize(select: str | None) -> int:
-    """Materialize the selected assets one after another and say how it went.
+def run_job(name: str, select: str | None = None) -> NoReturn:
+    """Run a job and end this process with its status."""
+    try:
+        sys.exit(materialize(name, select))
+    except (MMAssetsError, DvcException, dg.DagsterError) as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+def materialize(name: str, select: str | None = None) -> int:
+    """Materialize a job's assets one after another and say how it went.
 
     Args:
+        name: Of the job.
         select: Dagster's asset selection; none for all.
 
     Returns:
         The exit status: 0 when every selected asset is up to date, else 1.
     """
-    job = load_job()
+    job = load_job(name)
     selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
     chosen = selection.resolve(job.asset_layer.asset_graph)
     with dg.DagsterInstance.get() as instance:
@@ -76,19 +93,19 @@ def materialize(select: str | None) -> int:
             explain_failures(result, {key.to_user_string() for key in chosen}), fg="red", err=True
         )
         return 1
-    if select is None:
+    if name == "pipeline" and select is None:
         from mm_assets.stages.summary import write_summary
 
         click.echo(f"\n{write_summary(Workspace(project_root()))}")
     return 0
 
 
-def load_job() -> dg.JobDefinition:
+def load_job(name: str) -> dg.JobDefinition:
     """Load the definitions; Dagster wraps what goes wrong in them, and here it is unwrapped."""
     from orchestration.definitions import defs
 
     try:
-        return defs().resolve_job_def("retrain")
+        return defs().resolve_job_def(name)
     except Exception as error:  # Dagster's own wrapper has no public name; all else is raised again
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MMAssetsError | DvcException):

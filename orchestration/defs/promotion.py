@@ -1,6 +1,6 @@
 """Which model is in use: an action, not a stage, since it remembers and changes what is served."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -9,6 +9,7 @@ from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.registry.promotion import Outcome, promote, roll_back
 from mm_assets.registry.record import GATES, Claim, Gate
+from orchestration import worktree
 from orchestration.dvc_stages import project_root, read_stages
 
 ACTIONS = "actions"  # the group of assets that no run of the whole pipeline materializes
@@ -37,19 +38,26 @@ def build_champion(deps: Iterable[str]) -> dg.AssetsDefinition:
         ],
     )
     def run(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-        yield materialize(context.log.info)
+        yield materialize(context)
 
     return run
 
 
-def materialize(log: Callable[[str], None]) -> dg.MaterializeResult[None]:
-    """Promote, and tell what came of it.
+def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """Promote what this run's pipeline made, and tell what came of it.
 
     Raises:
         dagster.Failure: There is no candidate, or nothing to compare it on.
     """
+    run, root, log = context.run, project_root(), context.log.info
     try:
-        outcome = promote(project_root())
+        if worktree.is_retraining(run):
+            worktree.enter(root, context)
+            outcome = worktree.promote(root, run, log)
+            # So that the list of runs says it, too.
+            context.instance.add_run_tags(run.run_id, {worktree.OUTCOME: outcome.what})
+        else:
+            outcome = promote(root)
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
     log(outcome.explain())

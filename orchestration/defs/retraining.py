@@ -1,26 +1,86 @@
-"""Retraining by hand, by the clock, and when new raw data has arrived."""
+"""The two jobs, and what starts retraining by itself: the clock, and new raw data.
+
+`pipeline` runs in the person's own tree. `retrain` runs what is committed in a worktree of its own,
+promotes, and ends with one commit there: see `orchestration/worktree.py`.
+"""
 
 import json
-import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.config import ScheduleConfig, validate_options
-from mm_assets.contracts.errors import ConfigError
+from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
-from orchestration.dvc_stages import project_root
+from mm_assets.data.mirror import sign_folder
+from orchestration import worktree
+from orchestration.defs.promotion import ACTIONS, CHAMPION, JUDGED
+from orchestration.dvc_stages import project_root, read_stages
 
-PIPELINE = dg.AssetSelection.all() - dg.AssetSelection.groups(
-    "actions"
-)  # stages, and what feeds them
+COMMIT = "retraining_commit"
+RETRAIN = "retrain"
+PIPELINE = dg.AssetSelection.all() - dg.AssetSelection.groups(ACTIONS)  # stages, and their sources
 
-retrain = dg.define_asset_job(
-    "retrain",
+pipeline = dg.define_asset_job(
+    "pipeline",
     selection=PIPELINE,
-    description="Every stage that is stale, in order. DVC skips the rest in milliseconds.",
+    description="Every stage that is stale, in order, on your files as they lie there. DVC skips "
+    "the rest in milliseconds.",
 )
+
+
+def build_commit(deps: Iterable[str]) -> dg.AssetsDefinition:
+    """Make the asset that stands for a retraining run's commit.
+
+    Args:
+        deps: All that the commit records.
+    """
+
+    @dg.asset(
+        key=COMMIT,
+        deps=list(deps),
+        group_name=ACTIONS,
+        kinds={"git"},
+        owners=["team:ml"],
+        description="One commit a run of job `retrain` on branch `retraining`: the versions of data "
+        "and outs, parameters, registry. `git merge retraining` brings it to your branch, and "
+        "`dvc checkout` its files.",
+        output_required=False,
+    )
+    def run(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        if not worktree.is_retraining(context.run):
+            context.log.info("this run works on your own files, whose commits are yours to make")
+            return
+        yield record(context)
+
+    return run
+
+
+def record(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """Commit, and tell what.
+
+    Raises:
+        dagster.Failure: Git refused, or the worktree is another run's.
+    """
+    root = project_root()
+    try:
+        worktree.enter(root, context)
+        commit, message = worktree.commit(root, context.run)
+    except MMAssetsError as error:
+        raise dg.Failure(str(error)) from None
+    said = f"{commit} on branch {worktree.BRANCH}" if commit else "nothing new, so no commit"
+    context.log.info(said)
+    return dg.MaterializeResult(
+        metadata={
+            "commit": dg.MetadataValue.text(said),
+            "message": dg.MetadataValue.md(f"```\n{message}\n```"),
+            "take it over": dg.MetadataValue.md("`git merge retraining && dvc checkout`"),
+            "worktree": dg.MetadataValue.path(Workspace(root).retraining),
+        },
+        data_version=dg.DataVersion(commit) if commit else None,
+    )
 
 
 def build_schedule(root: Path) -> dg.ScheduleDefinition:
@@ -34,7 +94,7 @@ def build_schedule(root: Path) -> dg.ScheduleDefinition:
     try:
         return dg.ScheduleDefinition(
             name="retraining",
-            job=retrain,
+            job_name=RETRAIN,
             cron_schedule=config.cron,
             execution_timezone=config.timezone,
             description="`schedule` of params.yaml. A run with nothing new takes seconds.",
@@ -47,7 +107,7 @@ def build_schedule(root: Path) -> dg.ScheduleDefinition:
         ) from error
 
 
-@dg.sensor(job=retrain, minimum_interval_seconds=30)
+@dg.sensor(job_name=RETRAIN, minimum_interval_seconds=30)
 def new_raw_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Retrain when `data/` has changed and then kept still for one tick."""
     cursor = json.loads(context.cursor or "{}")
@@ -65,18 +125,24 @@ def new_raw_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     )
 
 
-def sign_folder(folder: Path) -> str | None:
-    """Tell a folder's state from number, total size and latest change of its files, unread."""
-    if not folder.is_dir():
-        return None
-    stats = [(Path(at) / name).lstat() for at, _, names in os.walk(folder) for name in names]
-    newest_ns = max((stat.st_mtime_ns for stat in stats), default=0)
-    return f"{len(stats)} files, {sum(stat.st_size for stat in stats)} bytes, {newest_ns} ns"
-
-
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Gather job, schedule and sensor."""
+    """Gather jobs, schedule, sensor and the commit."""
+    root = project_root()
+    stages = {stage.target: stage.asset for stage in read_stages(root)}
+    promoted = [CHAMPION] if set(JUDGED) <= stages.keys() else []
+    retrain = dg.define_asset_job(
+        RETRAIN,
+        selection=PIPELINE | dg.AssetSelection.assets(*promoted, COMMIT),
+        # It sends every stage to the worktree, whoever launches the job.
+        tags={worktree.TAG: worktree.BRANCH},
+        description="What is committed, from raw data to promotion, in a git worktree of its own: "
+        "your files stay as they are. Ends with one commit on branch `retraining`; a candidate that "
+        "is refused is kept, and the run succeeds.",
+    )
     return dg.Definitions(
-        jobs=[retrain], schedules=[build_schedule(project_root())], sensors=[new_raw_data]
+        assets=[build_commit([*stages.values(), *promoted])],
+        jobs=[pipeline, retrain],
+        schedules=[build_schedule(root)],
+        sensors=[new_raw_data],
     )

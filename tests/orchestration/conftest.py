@@ -215,7 +215,7 @@ class Dagster:
         return defs()
 
     def materialize_all(self) -> dg.ExecuteInProcessResult:
-        job = self.definitions().resolve_job_def("retrain")
+        job = self.definitions().resolve_job_def("pipeline")
         return job.execute_in_process(
             instance=self.instance,
             raise_on_error=False,
@@ -235,6 +235,7 @@ class Dagster:
         return {
             key.to_user_string(): resolver.get_status(key).value
             for key in graph.get_all_asset_keys()
+            if graph.get(key).group_name != "actions"
         }
 
 
