@@ -12,6 +12,7 @@ import click
 
 from mm_assets.cli.check import check
 from mm_assets.cli.data import import_, init, use
+from mm_assets.cli.drift import drift, ingest
 from mm_assets.cli.encoders import encoders
 from mm_assets.cli.model import predict, weights
 from mm_assets.cli.pipeline import stage, summary, upgrade
@@ -53,6 +54,8 @@ for command in (
     stage,
     summary,
     search,
+    drift,
+    ingest,
     predict,
     promote,
     rollback,

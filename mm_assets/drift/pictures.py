@@ -107,6 +107,7 @@ def _draw_chance(axes: Axes, test: KernelTest) -> None:
     axes.hist(test.drawn, bins=40, color=REFERENCE, label="groups exchanged at random")
     axes.axvline(test.mmd2, color=BATCH, label="this batch")
     axes.set(yticks=[], xlabel="distance of the two, MMD²")
+    axes.locator_params(axis="x", nbins=4)
     axes.legend(fontsize=8)
 
 
