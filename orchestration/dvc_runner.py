@@ -59,7 +59,7 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
 
     A stage that is up to date starts no process. One that another process has locked is waited
     for, and so is what a killed run has left of this stage, for the 5 s in which it is stopped.
-    Data that a `.dvc` file names is pulled when it is absent, else versioned as it lies there.
+    Data that a `.dvc` file names, or a frozen stage, is pulled when it is absent, else versioned as it lies there.
 
     Args:
         project: The project that holds it.
@@ -94,7 +94,8 @@ def _bring_up_to_date(
     Raises:
         StageFailedError: It failed for another reason.
     """
-    absent = stage.is_source and not all((project.root / out).exists() for out in stage.outs)
+    kept = stage.is_source or stage.frozen  # its outs are had, not made
+    absent = kept and not all((project.root / out).exists() for out in stage.outs)
     arguments = ["--pull", stage.target] if absent else [stage.target]
     live = LiveTable(project.root / stage.meta.live) if stage.meta.live else None
     while True:
