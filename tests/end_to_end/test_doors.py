@@ -51,7 +51,7 @@ class Doors:
     def materialize_all(self) -> dg.ExecuteInProcessResult:
         from orchestration.definitions import defs
 
-        job = defs().resolve_job_def("retrain")
+        job = defs().resolve_job_def("pipeline")
         config = {"loggers": {"compact": {}}}
         return job.execute_in_process(
             instance=self.instance, raise_on_error=False, run_config=config

@@ -389,7 +389,7 @@ def leftovers(pipeline):
     known = {*registry_of(pipeline).models}
     models = {path.name for path in (pipeline.workspace.registry / "models").iterdir()}
     others = {path.name for path in pipeline.workspace.registry.iterdir()}
-    return (models - known) | (others - {"models", "registry.json", "champion"})
+    return (models - known) | (others - {"models", "registry.json", "champion", ".gitignore"})
 
 
 @pytest.mark.parametrize("action", [promote, roll_back])

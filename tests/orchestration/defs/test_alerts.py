@@ -113,13 +113,13 @@ def test_a_failed_run_is_told_once_with_the_expectation_that_failed(daemon, shel
     daemon.configure(webhook={"url": webhook.url}, ui="https://ui.example.org/")
     shell.edit("params.yaml", "gate: 0.5", "gate: 0.1")
     assert daemon.tick() == "0 alerts told"
-    job = defs().resolve_job_def("retrain")
+    job = defs().resolve_job_def("pipeline")
     result = job.execute_in_process(instance=daemon.instance, raise_on_error=False)
     assert daemon.tick() == "2 alerts told"  # by log and by webhook
     assert daemon.tick() == "0 alerts told"
     [document] = webhook.documents
     assert document["text"].startswith("project: failed run in run ")
-    assert " of retrain, 20" in document["text"]
+    assert " of pipeline, 20" in document["text"]
     [reason] = document["reasons"]
     assert (reason["kind"], reason["about"]) == ("failure", "validated")
     assert "expected: at most gate (word); got more" in reason["why"]

@@ -106,11 +106,17 @@ def test_rolling_back_is_a_job_to_launch(pipeline, dagster):
     assert not again.success
 
 
-def test_no_run_of_the_whole_pipeline_promotes(pipeline, dagster):
+def test_only_retraining_promotes_by_itself(pipeline, dagster):
     definitions = dagster.definitions()
     assert dg.AssetKey("champion") in definitions.resolve_asset_graph().get_all_asset_keys()
-    retrain = definitions.resolve_job_def("retrain")
-    assert dg.AssetKey("champion") not in retrain.asset_layer.executable_asset_keys
+    keys = {
+        name: definitions.resolve_job_def(name).asset_layer.executable_asset_keys
+        for name in ("pipeline", "retrain")
+    }
+    assert keys["retrain"] - keys["pipeline"] == {
+        dg.AssetKey("champion"),
+        dg.AssetKey("retraining_commit"),
+    }
 
 
 def test_registered_models_are_no_assets(pipeline, dagster):
