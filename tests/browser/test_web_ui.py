@@ -1,0 +1,116 @@
+"""What a person does in the web UI, done in it: real server, real daemon, real stages, real browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("browser"),  # one server for all
+    pytest.mark.usefixtures("photograph"),
+]
+
+GROUPS = {
+    "data": {"raw_data", "validated_words"},
+    "embeddings": {"left_lengths", "right_lengths"},
+    "model": {"word_model"},
+}
+STAGES = 'not group:"actions"'  # as one types it into the graph's search field
+SWITCH = "label:has(input[type=checkbox])"
+
+
+def open_graph(server, page):
+    """Open the asset graph with every group unfolded, as its address is after so many clicks."""
+    unfolded = ",".join(f"global@global:{group}" for group in GROUPS)
+    page.goto(f"{server.url}/asset-groups?expanded={unfolded}")
+    expect(node(page, "word_model")).to_be_visible()
+
+
+def node(page, name):
+    """The box of a group or an asset in the graph; it says the name, and then how it is."""
+    return page.locator("svg foreignObject", has_text=re.compile(rf"^{name}(?![a-z_])")).first
+
+
+def materialize_all(server, page, **params):
+    """Press the button for all stages, with these parameters, and give the ids of earlier runs."""
+    server.edit(**params)
+    known = server.run_ids()
+    page.goto(f"{server.url}/asset-groups")
+    page.locator(".CodeMirror").click()
+    page.keyboard.type(STAGES)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("actions"))
+    expect(node(page, "model")).to_be_visible()
+    expect(node(page, "actions")).to_be_hidden()
+    page.get_by_role("button", name="Materialize all").click()
+    return known
+
+
+def test_the_asset_graph_shows_all_assets_in_their_groups(server, page):
+    open_graph(server, page)
+    nodes = server.ask("{assetNodes {groupName assetKey {path}}}")["assetNodes"]
+    told = {(one["groupName"], one["assetKey"]["path"][-1]) for one in nodes}
+    stages = {(group, asset) for group, assets in GROUPS.items() for asset in assets}
+    assert {one for one in told if one[0] != "actions"} == stages
+    for group, asset in stages:
+        outer, inner = node(page, group).bounding_box(), node(page, asset).bounding_box()
+        for at, size in (("x", "width"), ("y", "height")):
+            assert outer[at] <= inner[at]
+            assert inner[at] + inner[size] <= outer[at] + outer[size]
+
+
+def test_materialize_all_ends_green(server, page):
+    known = materialize_all(server, page)
+    run = server.wait_for_run("SUCCESS", known)
+    assert {step["status"] for step in server.steps(run)} == {"SUCCESS"}
+    page.goto(f"{server.url}/runs/{run}")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    assert "up to date" in server.dvc("status")
+
+
+def test_a_failing_check_is_visible_and_blocks_what_comes_after(server, page):
+    known = materialize_all(server, page, gate=0.1)
+    run = server.wait_for_run("FAILURE", known)
+    steps = {step["stepKey"]: step["status"] for step in server.steps(run)}
+    after = GROUPS["embeddings"] | GROUPS["model"]
+    assert steps["validated_words"] == "FAILURE"
+    assert {steps.get(asset, "SKIPPED") for asset in after} == {"SKIPPED"}
+    page.goto(f"{server.url}/assets/validated_words?view=checks")
+    expect(page.get_by_text("rows_are_words").first).to_be_visible()
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    page.goto(f"{server.url}/runs/{run}")
+    expect(page.get_by_text("Failure", exact=True).first).to_be_visible()
+
+
+def test_metrics_are_plotted_after_two_runs(server, page):
+    for factor in (2.0, 3.0):
+        server.wait_for_run("SUCCESS", materialize_all(server, page, factor=factor))
+    page.goto(f"{server.url}/assets/word_model?view=plots")
+    expect(page.get_by_text("accuracy").first).to_be_visible()
+    expect(page.locator("canvas").first).to_be_visible()
+
+
+def test_terminate_stops_the_processes_of_the_stage(server, page):
+    known = materialize_all(server, page, pause_s=300)
+    server.wait_for(lambda: server.processes("steps.py train"), "process of stage train", 120)
+    run = server.wait_for_run("STARTED", known)
+    page.goto(f"{server.url}/runs/{run}")
+    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+    server.wait_for_run("CANCELED", known)
+    server.wait_for(lambda: not server.processes("steps.py"), "end of the stage's processes")
+    page.goto(f"{server.url}/runs/{run}")
+    expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
+    assert "up to date" not in server.dvc("status")
+
+
+def test_a_schedule_is_switched_on_and_ticks(server, page):
+    known = server.run_ids()
+    page.goto(f"{server.url}/locations/orchestration.definitions/schedules/retraining")
+    page.locator(SWITCH).click()
+    try:
+        expect(page.get_by_text("1 run requested").first).to_be_visible(timeout=100_000)
+    finally:
+        page.locator(SWITCH).first.click()
+    server.wait_for_run("SUCCESS", known)
