@@ -95,11 +95,14 @@ def _bring_up_to_date(
         StageFailedError: It failed for another reason.
     """
     kept = stage.is_source or stage.frozen  # its outs are had, not made
-    absent = kept and not all((project.root / out).exists() for out in stage.outs)
+    absent = kept and not _has_outs(project, stage)
     arguments = ["--pull", stage.target] if absent else [stage.target]
     live = LiveTable(project.root / stage.meta.live) if stage.meta.live else None
     while True:
         code, tail = yield from _run_dvc(project, arguments, log, live, lock)
+        if code == 0 and absent and not _has_outs(project, stage):
+            arguments, absent = [stage.target], False  # nothing to pull: this says what is missing
+            continue
         if code == 0:
             return
         if code != BUSY:
@@ -115,6 +118,10 @@ def _bring_up_to_date(
     raise StageFailedError(
         f"`{command}` {_describe_exit(code)}{advice}; its last output:\n  " + "\n  ".join(tail)
     )
+
+
+def _has_outs(project: DvcProject, stage: Stage) -> bool:
+    return all((project.root / out).exists() for out in stage.outs)
 
 
 def _describe_exit(code: int) -> str:
