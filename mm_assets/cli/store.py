@@ -1,4 +1,4 @@
-"""Commands about the embedding store: what it holds, whether it is sound, what nobody needs."""
+"""Commands about the embedding store: what it holds, filling and sharing it, what nobody needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNUSED_DAYS = 30.0  # a store may be shared, and a colleague be on holiday
 
 @click.group()
 def store() -> None:
-    """The embedding store (.mm/store, or MM_STORE): list it, verify it, prune it.
+    """The embedding store (.mm/store, or MM_STORE): list, fill, share, verify, prune.
 
     Vectors are kept by content, rendering, encoder and state, so that each is computed once.
     Whatever is deleted here is computed anew when it is needed.
@@ -37,6 +37,73 @@ def list_store() -> None:
         )
     total = sum(one.size_bytes for one in holdings) / 1e6
     click.echo(f"{total:.1f} MB in {Workspace(Path.cwd()).store}")
+
+
+@store.command()
+@click.argument("modality")
+@click.option(
+    "--shard",
+    default="1/1",
+    show_default=True,
+    metavar="I/N",
+    help="Which part of the rows, from 1 to N.",
+)
+@click.option("--url", help="Where the vectors go from here, and are looked for, too.")
+def fill(modality: str, shard: str, url: str | None) -> None:
+    """Compute vectors of a MODALITY into the store, for stage embed to find: all, or one shard.
+
+    A shard is the unit of work of a cluster: any number of them at once, in any order, each again
+    after it was killed. Needs what stage augment makes.
+    """
+    from mm_assets.data.store_remote import RemoteStore
+    from mm_assets.stages.project import load_project
+    from mm_assets.stages.shards import fill_shard, plan_shards
+
+    place, count = _read_part(shard)
+    project = load_project(Path.cwd())
+    remote = RemoteStore(project.workspace.store, url) if url else None
+    shards = plan_shards(project, modality, count=count)
+    if place > len(shards):
+        click.echo(f"{modality} has fewer rows than shards; nothing to do")
+        return
+    if remote is not None:
+        remote.push()  # a fitted state, above all
+    found = fill_shard(project, shards[place - 1], remote)
+    click.echo(
+        f"shard {place} of {count}: {found.computed} vectors computed, {found.stored} were there"
+    )
+
+
+def _read_part(text: str) -> tuple[int, int]:
+    """Read `I/N`.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    place, _, count = text.partition("/")
+    if not (place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count)):
+        raise click.BadParameter(f"--shard needs I/N with 1 <= I <= N, such as 3/30, got {text!r}")
+    return int(place), int(count)
+
+
+@store.command()
+@click.argument("url")
+def push(url: str) -> None:
+    """Copy what only this store has to one at a URL, such as s3://bucket/store."""
+    from mm_assets.contracts.workspace import Workspace
+    from mm_assets.data.store_remote import RemoteStore
+
+    click.echo(f"{RemoteStore(Workspace(Path.cwd()).store, url).push()} files copied to {url}")
+
+
+@store.command()
+@click.argument("url")
+def pull(url: str) -> None:
+    """Copy what only the store at a URL has to this one."""
+    from mm_assets.contracts.workspace import Workspace
+    from mm_assets.data.store_remote import RemoteStore
+
+    click.echo(f"{RemoteStore(Workspace(Path.cwd()).store, url).pull()} files copied from {url}")
 
 
 @store.command()

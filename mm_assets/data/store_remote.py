@@ -52,12 +52,12 @@ class RemoteStore:
         here = (path.relative_to(self.root).as_posix() for path in self.root.glob("*/*"))
         there = self._list() if self._there is None else self._there
         wanted = [name for name in here if FILES.fullmatch(name) and name not in there]
-        return self._copy(self._send, sorted(wanted), title="push")
+        return self._copy(self._send, wanted, title="push")
 
     def pull(self) -> int:
         """Copy here what is only there; give how many files."""
         wanted = [name for name in self._list() if not (self.root / name).exists()]
-        return self._copy(self._fetch, sorted(wanted), title="pull")
+        return self._copy(self._fetch, wanted, title="pull")
 
     def pull_state(self, digest: str) -> None:
         """Copy one fitted state here, if it is there."""
@@ -88,8 +88,9 @@ class RemoteStore:
 
     def _copy(self, one: Callable[[str], bool], names: Sequence[str], *, title: str) -> int:
         """Copy files, some at once; give how many were still there to copy."""
+        first_origins = sorted(names, key=lambda name: (name.endswith(".parquet"), name))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            done = map_ahead(pool, one, names, ahead=AT_ONCE)
+            done = map_ahead(pool, one, first_origins, ahead=AT_ONCE)
             return sum(show_progress(done, title=title, total=len(names), unit="file"))
 
     def _send(self, name: str) -> bool:
