@@ -425,4 +425,4 @@ def _name_asset(target: str) -> str:
     path = PurePosixPath(target if target.endswith(".dvc") else file)
     name = f"raw_{path.name.removesuffix('.dvc')}" if target.endswith(".dvc") else stage
     parts = [*path.parent.parts, name]
-    return "/".join(re.sub(r"\W", "_", part) for part in parts)
+    return "/".join(re.sub(r"\W", "_", part, flags=re.ASCII) for part in parts)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import dagster as dg
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from dagster_shared.check import CheckError
 
 from mm_assets.contracts.errors import ConfigError, StageError
 from mm_assets.contracts.report import StageReport, read_report, summarize_failures
@@ -83,7 +85,8 @@ class DvcPipeline(dg.Component, dg.Resolvable):
         """
         stages, specs = read_stages(self.project), []
         for stage in stages:
-            spec = self.get_asset_spec(stage)
+            with _naming(stage):
+                spec = self.get_asset_spec(stage)
             if spec.partitions_def:
                 raise ConfigError(
                     f"the asset of stage {stage.target!r} has partitions, but DVC runs a stage as "
@@ -124,21 +127,39 @@ class DvcPipeline(dg.Component, dg.Resolvable):
 def build_asset(
     project: DvcProject, stage: Stage, spec: dg.AssetSpec, pages: str | None = None
 ) -> dg.AssetsDefinition:
-    """Make the asset whose materialization runs `stage` through DVC."""
+    """Make the asset whose materialization runs `stage` through DVC.
 
-    @dg.multi_asset(
-        name=re.sub(r"\W", "_", "__".join(spec.key.path), flags=re.ASCII),
-        specs=[spec],
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=spec.key, blocking=True) for name in stage.meta.checks
-        ],
-    )
+    Raises:
+        ConfigError: Dagster refuses its key or a check's name.
+    """
+
     def run(context: dg.AssetExecutionContext) -> Iterator[Told]:
         yield from materialize(
             choose_project(context, project), stage, context.log.info, pages=pages
         )
 
-    return run
+    with _naming(stage):
+        checks = [
+            dg.AssetCheckSpec(name, asset=spec.key, blocking=True) for name in stage.meta.checks
+        ]
+        name = re.sub(r"\W", "_", "__".join(spec.key.path), flags=re.ASCII)
+        return dg.multi_asset(name=name, specs=[spec], check_specs=checks)(run)
+
+
+@contextmanager
+def _naming(stage: Stage) -> Iterator[None]:
+    """Say which stage it is whose asset Dagster refuses.
+
+    Raises:
+        ConfigError: It does.
+    """
+    try:
+        yield
+    except (dg.DagsterInvalidDefinitionError, CheckError) as error:
+        raise ConfigError(
+            f"stage {stage.target!r} cannot be the asset that `translation` in defs.yaml or "
+            f"`meta.dagster` in dvc.yaml asks for: {error}"
+        ) from None
 
 
 def choose_project(context: dg.AssetExecutionContext, project: DvcProject) -> DvcProject:

@@ -367,15 +367,21 @@ def wrong(**translation):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        (wrong(grup="x"), r"translation\.grup|grup"),
-        (wrong(key="{{ stage.nme }}"), "nme"),
+        (wrong(grup="x"), r"translation\S*grup at .*defs\.yaml:3"),
+        (wrong(key="{{ stage.nme }}"), "Stage object' has no attribute 'nme'"),
+        (
+            wrong(owners=["bob"]),
+            r"stage 'prepare' cannot be the asset that `translation` in defs\.yaml .*'bob'",
+        ),
+        (wrong(key="a b/{{ stage.name }}"), r"stage '\S+' cannot be the asset .* \"a b_raw_raw"),
+        (wrong(automation_condition="eager"), r"'prepare' cannot be .*automation_condition"),
         (wrong(key="same"), r"stages '.*' and '.*' both name the Dagster asset 'same'"),
         (
             wrong(partitions_def={"type": "static", "partition_keys": ["a"]}),
             r"has partitions, but DVC runs a stage as a whole; use `foreach` or `matrix`",
         ),
         ({"project": "/nowhere/at/all"}, "is no DVC project"),
-        ({"projekt": "x"}, "projekt"),
+        ({"projekt": "x"}, r"attributes\.projekt at .*defs\.yaml:3"),
     ],
 )
 def test_what_a_user_gets_wrong_is_named(project, attributes, message):
