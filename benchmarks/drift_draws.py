@@ -42,7 +42,7 @@ def main() -> None:
     share_weights()
     root = given.root.resolve()
     workspace = Workspace(root)
-    folder = drop_folder(workspace, read_config(workspace.params))
+    folder = drop_folder(workspace, read_config(workspace.params).drift)
     plain = {"": lambda batch: None}
     for batches, changes in ((given.draws, plain), (1, DISTURBED)):
         found = 0

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from mm_assets.contracts.config import Config, Section, explain_validation, read_config
+from mm_assets.contracts.config import (
+    Config,
+    DriftConfig,
+    Section,
+    explain_validation,
+    read_config,
+)
 from mm_assets.contracts.errors import SourceError, StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.atomic import write_json, write_text
@@ -39,9 +45,9 @@ class Memory(Section):
     ingested: dict[str, Ingestion] = Field(default_factory=dict)
 
 
-def drop_folder(workspace: Workspace, config: Config) -> Path:
+def drop_folder(workspace: Workspace, config: DriftConfig) -> Path:
     """Say where batches arrive: `drift.folder` of `params.yaml`, from the project's root."""
-    return workspace.root / config.drift.folder
+    return workspace.root / config.folder
 
 
 def list_batches(folder: Path) -> dict[str, str]:
@@ -72,7 +78,7 @@ def find_batch(workspace: Workspace, config: Config, name: str) -> Path:
     Raises:
         SourceError: There is none of that name, or it must not be called so.
     """
-    folder = drop_folder(workspace, config)
+    folder = drop_folder(workspace, config.drift)
     if not is_legal(name):
         raise SourceError(
             f"a batch's name must be letters, digits, '.', '_' and '-', got {name!r}; rename its "

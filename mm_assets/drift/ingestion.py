@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mm_assets.contracts.errors import SourceError
-from mm_assets.data.atomic import atomic_folder
 from mm_assets.data.disk import name_disk_errors, require_space
 from mm_assets.data.lock import hold_lock
 from mm_assets.data.progress import show_progress
@@ -95,7 +95,7 @@ def ingest_batch(batch: Path, workspace: Workspace, config: Config) -> Ingested:
         DiskError: The disk has too little room, or must not be written to.
         StageError: Another batch is being ingested.
     """
-    with hold_lock(workspace.lock("ingest"), what="mm ingest"):
+    with hold_lock(workspace.lock("ingest"), what="mm ingest"), _stage(workspace) as staged:
         before = sign_batch(batch)
         plan = plan_ingestion(batch, workspace, config)
         if plan.clashing:
@@ -108,12 +108,12 @@ def ingest_batch(batch: Path, workspace: Workspace, config: Config) -> Ingested:
                 + "; give those rows other ids, or mend data/; nothing was changed"
             )
         if plan.rows:
-            _carry_out(plan, batch, workspace, config, before)
+            _carry_out(plan, batch, workspace, config, staged, before)
         return Ingested(batch.name, len(plan.rows), plan.skipped, len(plan.files))
 
 
 def _carry_out(
-    plan: Plan, batch: Path, workspace: Workspace, config: Config, signature: str
+    plan: Plan, batch: Path, workspace: Workspace, config: Config, staged: Path, signature: str
 ) -> None:
     """Copy, move in, and replace the table.
 
@@ -121,15 +121,14 @@ def _carry_out(
         SourceError: The batch changed meanwhile.
     """
     data = workspace.data.resolve()
-    size = sum(file.stat().st_size for file in plan.files.values())
     table = data / config.data.table
-    size += table.stat().st_size + (batch / config.data.table).stat().st_size
-    require_space(data, size, what=f"ingesting batch {batch.name} ({len(plan.files)} files)")
-    with atomic_folder(_staging(workspace, data) / batch.name) as staged:
-        copied = show_progress(
+    files = [*plan.files.values(), table, batch / config.data.table]
+    size = sum(file.stat().st_size for file in files)
+    require_space(staged, size, what=f"ingesting batch {batch.name} ({len(plan.files)} files)")
+    with name_disk_errors(data):
+        for place, source in show_progress(
             plan.files.items(), title=f"copy {batch.name}", total=len(plan.files), unit="file"
-        )
-        for place, source in copied:
+        ):
             copy = staged / place
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)
@@ -149,10 +148,8 @@ def _carry_out(
                 f"batch {batch.name!r} changed while it was copied; wait until it is complete and "
                 "run again; nothing was changed"
             )
-        with name_disk_errors(data):
-            _move_in(staged / FOLDER, data / FOLDER, batch.name)
-            new.chmod(0o644)
-            new.replace(table)
+        _move_in(staged / FOLDER, data / FOLDER, batch.name)
+        new.replace(table)
 
 
 def _move_in(staged: Path, folder: Path, name: str) -> None:
@@ -169,11 +166,22 @@ def _move_in(staged: Path, folder: Path, name: str) -> None:
         file.replace(place)
 
 
-def _staging(workspace: Workspace, data: Path) -> Path:
-    """Say where files wait to be moved in: on the disk that `data/` is on."""
-    own = workspace.root / ".mm" / "ingesting"
+@contextlib.contextmanager
+def _stage(workspace: Workspace) -> Iterator[Path]:
+    """Give an empty folder in which files wait to be moved in: on the disk that `data/` is on.
+
+    What a killed process left there is removed.
+    """
+    data = workspace.data.resolve()
     alike = workspace.root.stat().st_dev == data.stat().st_dev
-    return own if alike else data.parent / ".mm-ingesting"
+    staged = workspace.root / ".mm" / "ingesting" if alike else data.parent / ".mm-ingesting"
+    shutil.rmtree(staged, ignore_errors=True)
+    with name_disk_errors(staged):
+        staged.mkdir(parents=True)
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def read_batch(batch: Path, config: Config) -> pd.DataFrame:

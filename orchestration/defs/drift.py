@@ -1,0 +1,273 @@
+"""Incoming batches: each is compared once it keeps still, and drift or enough rows start retraining.
+
+A batch is a folder in the drop folder, `drift.folder` of `params.yaml`. `incoming_batches` only has it
+compared; `waiting_batches` starts job `retrain`, and may be switched on or left off by itself.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from ruamel.yaml import YAML
+
+from mm_assets.contracts.config import DriftConfig, validate_options
+from mm_assets.contracts.errors import MMAssetsError
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.drift.incoming import drop_folder, find_waiting, list_batches
+from mm_assets.drift.report import PAGE_FILE, DriftReport, Moved
+from orchestration.components.events import make_table
+from orchestration.components.evidence import IMAGE_TYPES, show_picture
+from orchestration.defs.promotion import ACTIONS
+from orchestration.defs.retraining import RETRAIN
+from orchestration.dvc_stages import Stage, project_root, read_stages
+from orchestration.worktree import BATCHES
+
+REPORT = "drift_report"
+BATCH = "mm/batch"  # a tag of runs
+CHECKS = {
+    "vectors_have_not_drifted": "Each modality's vectors are distributed as those that the model "
+    "was trained on.",
+    "shares_are_stable": "So are labels, table columns, answers, and which modalities rows have.",
+    "batch_is_fit": "Its rows are mostly good, and none contradicts a row of data/.",
+}
+UNFINISHED = [
+    status
+    for status in dg.DagsterRunStatus
+    if status
+    not in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+]
+
+drift = dg.define_asset_job(
+    "drift",
+    selection=dg.AssetSelection.assets(REPORT),
+    description="Compares one batch of the drop folder with what the current model was trained on.",
+)
+
+
+class DriftRun(dg.Config):
+    """What is said when it is launched."""
+
+    batch: str
+
+
+def build_report(deps: Iterable[str]) -> dg.AssetsDefinition:
+    """Make the asset whose materialization compares a batch; drift fails no run.
+
+    Args:
+        deps: The assets that it is compared with.
+    """
+
+    @dg.asset(
+        key=REPORT,
+        deps=list(deps),
+        group_name=ACTIONS,
+        kinds={"scipy"},
+        owners=["team:data"],
+        description="How an incoming batch compares with the rows that the current model was "
+        "trained on. `batch` in the launch configuration names its folder in the drop folder.\n\n"
+        "`mm drift BATCH`",
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=REPORT, description=text) for name, text in CHECKS.items()
+        ],
+    )
+    def run(
+        context: dg.AssetExecutionContext, config: DriftRun
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        yield materialize(config.batch, context.log.info)
+
+    return run
+
+
+def materialize(batch: str, log: Callable[[str], None]) -> dg.MaterializeResult[None]:
+    """Compare, and tell what came of it.
+
+    Raises:
+        dagster.Failure: There is no such batch, its table cannot be read, or the stages before it
+            have not run.
+    """
+    from mm_assets.drift.comparison import compare_batch  # pandas: not while definitions load
+
+    root = project_root()
+    try:
+        report = compare_batch(root, batch)
+    except MMAssetsError as error:
+        raise dg.Failure(str(error)) from None
+    log(report.explain())
+    return dg.MaterializeResult(
+        metadata=describe(report, Workspace(root).drift / batch), check_results=check(report)
+    )
+
+
+def describe(report: DriftReport, folder: Path) -> dict[str, dg.MetadataValue[Any]]:
+    """Make the metadata: every number, so that the UI plots it over batches; pictures, and the page."""
+    found: dict[str, dg.MetadataValue[Any]] = {
+        "outcome": dg.MetadataValue.md(report.explain()),
+        "batch": dg.MetadataValue.text(report.batch),
+        "rows_in": dg.MetadataValue.int(report.rows_in),
+        "dagster/row_count": dg.MetadataValue.int(report.rows_kept),
+        "page": dg.MetadataValue.path(folder / PAGE_FILE),
+        "compared": make_table(
+            ["what", "moved by", "p", "p of all", "drifted", "unseen", "note"],
+            [
+                [
+                    one.title,
+                    one.statistic,
+                    one.p_value,
+                    one.adjusted,
+                    one.drifted,
+                    ", ".join(one.unseen),
+                    one.note,
+                ]
+                for one in report.compared
+            ],
+        ),
+        "bad rows": make_table(
+            ["reason", "rows", "such as"], [list(row) for row in report.reasons]
+        ),
+    }
+    for one in report.compared:
+        numbers = {"moved by": one.statistic, "p": one.adjusted}
+        found |= {
+            f"{one.title}: {what}": dg.MetadataValue.float(value)
+            for what, value in numbers.items()
+            if value is not None
+        }
+        if one.picture and (one.drifted or one.kind == "vectors"):
+            content = (folder / one.picture).read_bytes()
+            found[one.title] = show_picture(one.title, IMAGE_TYPES[".svg"], content)
+    return found
+
+
+def check(report: DriftReport) -> list[dg.AssetCheckResult]:
+    """Make a check a gate; one that does not hold warns, for the model in use is what it was."""
+    vectors = [one for one in report.compared if one.kind == "vectors"]
+    shares = [one for one in report.compared if one.kind != "vectors"]
+    drifted = {
+        "vectors_have_not_drifted": [_explain(one) for one in vectors if one.drifted],
+        "shares_are_stable": [_explain(one) for one in shares if one.drifted],
+        "batch_is_fit": list(report.refusals),
+    }
+    return [
+        dg.AssetCheckResult(
+            check_name=name,
+            passed=not broken,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{report.batch}: {'; '.join(broken)}" if broken else CHECKS[name],
+        )
+        for name, broken in drifted.items()
+    ]
+
+
+def _explain(one: Moved) -> str:
+    unseen = f", never seen before: {', '.join(one.unseen)}" if one.unseen else ""
+    return f"{one.title} moved by {one.statistic:.3g} (p = {one.adjusted:.2g}){unseen}"
+
+
+@dg.sensor(
+    job=drift,
+    minimum_interval_seconds=30,
+    description="Has each new batch of the drop folder compared, once it has kept still for one tick.",
+)
+def incoming_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for a drift report of each batch that is new or has changed, once for each of its states."""
+    workspace = Workspace(project_root())
+    batches = list_batches(drop_folder(workspace, read_gates(workspace)))
+    cursor: dict[str, dict[str, str]] = json.loads(context.cursor or "{}")
+    seen, asked = cursor.get("seen", {}), cursor.get("asked", {})
+    fresh, _ = find_waiting(workspace, batches)
+    new = {name: state for name, state in fresh.items() if asked.get(name) != state}
+    still = {name: state for name, state in new.items() if seen.get(name) == state}
+    kept = {name: state for name, state in {**asked, **still}.items() if name in batches}
+    now = json.dumps({"seen": batches, "asked": kept})
+    if still:
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=f"{name} {state}",
+                    run_config={"ops": {REPORT: {"config": {"batch": name}}}},
+                    tags={BATCH: name},
+                )
+                for name, state in still.items()
+            ],
+            cursor=now,
+        )
+    context.update_cursor(now)
+    if new:
+        names = ", ".join(new)
+        return dg.SkipReason(f"waiting until {names} keeps still for one tick")
+    return dg.SkipReason(f"{len(batches)} batches, none of them new")
+
+
+@dg.sensor(
+    job_name=RETRAIN,
+    minimum_interval_seconds=30,
+    description="Retrains with all waiting batches when one has drifted, or when they are many rows: "
+    "`drift` of params.yaml.",
+)
+def waiting_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for one retraining with all batches that wait and may be ingested, once for each such set."""
+    workspace = Workspace(project_root())
+    gates = read_gates(workspace)
+    batches = list_batches(drop_folder(workspace, gates))
+    _, reports = find_waiting(workspace, batches)
+    fit = {name: report for name, report in reports.items() if not report.refusals}
+    reason = find_reason(fit, gates)
+    if reason is None:
+        rows = sum(report.rows_kept for report in fit.values())
+        return dg.SkipReason(
+            f"{rows} rows wait in {len(fit)} batches without drift, {gates.enough_rows} start it"
+        )
+    states = json.dumps({name: batches[name] for name in fit})
+    if context.cursor == states:
+        return dg.SkipReason(f"{', '.join(fit)}: a retraining has been asked for already")
+    if context.instance.get_runs(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), limit=1):
+        return dg.SkipReason("a retraining is running; looking again once it has ended")
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=states, tags={BATCHES: ",".join(fit), "mm/reason": reason})
+        ],
+        cursor=states,
+    )
+
+
+def find_reason(reports: Mapping[str, DriftReport], gates: DriftConfig) -> str | None:
+    """Say why batches that wait start a retraining; null where they do not."""
+    if drifted := [name for name, report in reports.items() if report.drifted]:
+        return f"drift in {', '.join(drifted)}"
+    rows = sum(report.rows_kept for report in reports.values())
+    return f"{rows} new rows" if rows >= gates.enough_rows else None
+
+
+def read_gates(workspace: Workspace) -> DriftConfig:
+    """Read `drift` of params.yaml anew, so that an edit counts from the next tick on.
+
+    Raises:
+        ConfigError: A key is unknown or wrong.
+    """
+    params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
+    return validate_options(DriftConfig, params.get("drift") or {}, where="drift")
+
+
+def list_deps(stages: Iterable[Stage]) -> list[str]:
+    """List the assets that a batch is compared with: rows, their vectors, and the model."""
+    named = ("augment", "train")
+    return [
+        stage.asset
+        for stage in stages
+        if stage.target in named or stage.target.startswith("embed@")
+    ]
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Offer report, job and sensors where the pipeline trains a model on augmented samples."""
+    stages = read_stages(project_root())
+    if not {"augment", "train"} <= {stage.target for stage in stages}:
+        return dg.Definitions()
+    return dg.Definitions(
+        assets=[build_report(list_deps(stages))],
+        jobs=[drift],
+        sensors=[incoming_batches, waiting_batches],
+    )

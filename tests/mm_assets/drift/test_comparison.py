@@ -1,0 +1,192 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mm_assets.contracts.errors import SourceError, StageError
+from mm_assets.data.table import read_augmented
+from mm_assets.data.vectors import read_embeddings
+from mm_assets.drift.batch import embed_batch, validate_batch
+from mm_assets.drift.comparison import compare_batch
+from mm_assets.drift.incoming import read_compared, sign_batch
+from mm_assets.drift.report import read_drift_report
+from mm_assets.stages.project import load_project
+
+pytestmark = pytest.mark.slow  # the project is embedded and trained once
+
+
+def by_title(report):
+    return {one.title: one for one in report.compared}
+
+
+def test_a_batch_of_the_same_kind_has_not_drifted(incoming, draw, read_bytes):
+    folder = incoming.drop("b1", draw(np.random.default_rng(1), 30, first=1000))
+    report = compare_batch(incoming.root, "b1")
+    assert report.drifted == ()
+    assert report.refusals == ()
+    assert (report.rows_in, report.rows_kept) == (90, 90)
+    assert set(by_title(report)) == {
+        "text vectors", "scan vectors", "person vectors",
+        "text presence", "scan presence", "person presence",
+        "mood label", "score label", "age column", "region column",
+        "mood answers", "score answers",
+    }  # fmt: skip
+    assert all(one.p_value is not None for one in report.compared)
+    out = incoming.root / ".mm/drift/b1"
+    assert read_drift_report(out) == report
+    assert read_compared(load_project(incoming.root).workspace, "b1") == sign_batch(folder)
+    before = read_bytes(out)
+    compare_batch(incoming.root, "b1")
+    assert read_bytes(out) == before
+    page = (out / "page.html").read_text()
+    assert "b1: " in page
+    assert "no drift" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_has_drifted_is_named_and_nothing_else(incoming, draw):
+    rows = draw(np.random.default_rng(2), 30, first=1000, shift=0.0)
+    moved = [json.dumps((np.array(json.loads(v)) + 2).tolist()) for v in rows["vector"]]
+    rows["vector"], rows["region"] = moved, "west"
+    incoming.drop("b2", rows)
+    report = compare_batch(incoming.root, "b2")
+    titles = {one.title for one in report.drifted}
+    assert {"scan vectors", "region column"} <= titles
+    assert not titles & {"text vectors", "text presence", "mood label", "age column"}
+    region = by_title(report)["region column"]
+    assert region.unseen == ("west",)
+    # All of the batch in a level that the reference lacks.
+    assert region.levels[-1][0] == "west"
+    assert region.levels[-1][1:] == (0, 1)
+    scan = by_title(report)["scan vectors"]
+    assert scan.adjusted >= scan.p_value
+    assert len(scan.foreign) == 6
+    page = (incoming.root / ".mm/drift/b2/page.html").read_text()
+    assert "it has drifted" in page
+    assert scan.foreign[0] in page
+
+
+def test_a_channel_that_stays_away_is_drift(incoming, draw):
+    rows = draw(np.random.default_rng(3), 30, first=1000).assign(words=None)
+    incoming.drop("b3", rows)
+    found = by_title(compare_batch(incoming.root, "b3"))
+    assert found["text presence"].drifted
+    assert found["text vectors"].note == "a test needs 2 groups on each side"
+    assert found["text vectors"].statistic is None
+
+
+def test_a_batch_without_labels_is_compared_by_all_else(incoming, draw):
+    rows = draw(np.random.default_rng(4), 20, first=1000).drop(columns=["feeling", "points"])
+    incoming.drop("b4", rows)
+    found = by_title(compare_batch(incoming.root, "b4"))
+    assert found["mood label"].note == found["score label"].note == "the batch has none"
+    assert found["mood answers"].batch_rows == 60
+
+
+def test_bad_rows_are_quarantined_with_their_reason(incoming, draw):
+    rows = draw(np.random.default_rng(5), 10, first=1000)
+    rows.loc[3, "vector"] = "[1, 2]"
+    rows.loc[4, "feeling"] = "furious"
+    rows.loc[6, "id"] = rows.loc[5, "id"]
+    incoming.drop("b5", rows)
+    report = compare_batch(incoming.root, "b5")
+    assert (report.rows_in, report.rows_kept) == (30, 27)
+    reasons = {reason: (count, example) for reason, count, example in report.reasons}
+    assert reasons["id_duplicated"] == (1, rows.loc[5, "id"])
+    assert reasons["label_unknown"] == (1, rows.loc[4, "id"])
+    assert len(reasons) == 3
+
+
+def test_a_batch_of_mostly_bad_rows_waits_for_a_person(incoming, draw):
+    rows = draw(np.random.default_rng(6), 10, first=1000)
+    rows.loc[:9, "feeling"] = "furious"
+    incoming.drop("b6", rows)
+    (refusal,) = compare_batch(incoming.root, "b6").refusals
+    assert refusal == "10 of 30 rows are bad, `drift.quarantined_share` allows 20%"
+    incoming.drop("b7", rows.loc[:9])
+    report = compare_batch(incoming.root, "b7")
+    assert report.refusals == ("none of its 10 rows is valid",)
+    assert report.compared == ()
+
+
+def test_ids_that_stand_for_something_else_are_a_refusal(incoming, draw):
+    incoming.drop("b8", draw(np.random.default_rng(7), 10, first=0))
+    (refusal,) = compare_batch(incoming.root, "b8").refusals
+    assert refusal.startswith("30 ids are in data/ with another content: s0-0, s0-1")
+
+
+def test_a_batchs_vectors_are_those_of_the_embed_stage(incoming, draw):
+    """The rows of data/ themselves, as a batch: bit for bit, since both come from the store."""
+    folder = incoming.root / "incoming/again"
+    folder.mkdir(parents=True)
+    (folder / "samples.csv").write_bytes((incoming.root / "data/samples.csv").read_bytes())
+    project = load_project(incoming.root)
+    batch = validate_batch(project, folder)
+    rows = read_augmented(project.workspace.augmented, splits=["train", "validation", "test"])
+    assert set(batch.samples["id"]) == set(rows["id"])
+    for key in project.modalities:
+        made = read_embeddings(project.workspace.embeddings(key))
+        found = embed_batch(batch, key, made)
+        originals = dict(
+            zip(made.ids[made.copies == 0], made.matrix[made.copies == 0], strict=True)
+        )
+        assert set(found.ids) == set(originals)
+        for name, vector in zip(found.ids, found.matrix, strict=True):
+            assert np.array_equal(vector, originals[name])
+        assert found.encoder["fingerprint"] == made.encoder["fingerprint"]
+        for name, array in made.state.items():
+            assert np.array_equal(found.state[name], array)
+
+
+def test_no_test_row_is_read(incoming, draw):
+    """Whatever test rows hold, the report is the same."""
+    incoming.drop("b9", draw(np.random.default_rng(9), 20, first=1000))
+    before = compare_batch(incoming.root, "b9")
+    path = incoming.root / "artifacts/augmented/samples.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[
+        rows["split"] == "test", ["feeling", "person", "words" if "words" in rows else "text"]
+    ] = None
+    rows.to_parquet(path)
+    assert compare_batch(incoming.root, "b9") == before
+
+
+def test_another_encoder_than_the_models_is_an_error(incoming, draw):
+    from ruamel.yaml import YAML
+
+    incoming.drop("b10", draw(np.random.default_rng(10), 5, first=1000))
+    params = YAML(typ="safe").load(incoming.root / "params.yaml")
+    params["modalities"]["text"]["encoder"]["dim"] = 64
+    YAML().dump(params, incoming.root / "params.yaml")
+    with pytest.raises(
+        StageError, match=r"`modalities\.text` of params\.yaml has changed.*dvc repro"
+    ):
+        compare_batch(incoming.root, "b10")
+
+
+def test_a_pipeline_that_has_not_run_is_an_error(incoming, draw):
+    import shutil
+
+    incoming.drop("b11", draw(np.random.default_rng(11), 5, first=1000))
+    shutil.rmtree(incoming.root / "artifacts/embeddings")
+    with pytest.raises(StageError, match="no embeddings of 'text'"):
+        compare_batch(incoming.root, "b11")
+
+
+def test_a_batch_without_a_model_has_no_answers(incoming, draw):
+    import shutil
+
+    incoming.drop("b12", draw(np.random.default_rng(12), 5, first=1000))
+    shutil.rmtree(incoming.root / "artifacts/model")
+    kinds = {one.kind for one in compare_batch(incoming.root, "b12").compared}
+    assert kinds == {"vectors", "presence", "label", "column"}
+
+
+def test_there_must_be_such_a_batch(incoming):
+    with pytest.raises(
+        SourceError, match=r"no batch 'b0' in .*incoming, which has none; put a folder"
+    ):
+        compare_batch(incoming.root, "b0")
+    with pytest.raises(SourceError, match=r"must be letters.*got '\.\./data'"):
+        compare_batch(incoming.root, "../data")
