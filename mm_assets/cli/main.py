@@ -14,6 +14,7 @@ from mm_assets.cli.check import check
 from mm_assets.cli.data import import_, init, use
 from mm_assets.cli.drift import drift, ingest
 from mm_assets.cli.encoders import encoders
+from mm_assets.cli.gc import gc
 from mm_assets.cli.model import predict, weights
 from mm_assets.cli.pipeline import stage, summary, upgrade
 from mm_assets.cli.process import tune_process
@@ -63,6 +64,7 @@ for command in (
     encoders,
     weights,
     store,
+    gc,
 ):
     mm.add_command(command)
 

@@ -62,9 +62,15 @@ class Holding:
     is_current: bool
 
 
-def list_holdings(workspace: Workspace) -> list[Holding]:
-    """List what the store holds, what was used last first; a shard that cannot be read counts 0."""
-    root, current = workspace.store, _list_current(workspace)
+def list_holdings(workspace: Workspace, *others: Workspace) -> list[Holding]:
+    """List what the store holds, what was used last first; a shard that cannot be read counts 0.
+
+    Args:
+        workspace: Whose store it is.
+        others: Further checkouts whose artifacts count as current.
+    """
+    root = workspace.store
+    current = set[str]().union(*map(_list_current, (workspace, *others)))
     found = [
         Holding(
             folder,
