@@ -1,6 +1,7 @@
 """A project that has come as far as its embeddings, for tests of all that reads them."""
 
 import json
+import uuid
 
 import numpy as np
 import pandas as pd
@@ -93,3 +94,32 @@ class EmbeddedProject:
 @pytest.fixture
 def embedded(tmp_path):
     return EmbeddedProject(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 of moto's on 127.0.0.1, and the variables that lead AWS's own tools to it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch):
+    """The URL of an empty bucket, which this process and those it starts can reach."""
+    import boto3
+
+    for variable, value in s3.items():
+        monkeypatch.setenv(variable, value)
+    name = f"b{uuid.uuid4().hex[:8]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"

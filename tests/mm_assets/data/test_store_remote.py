@@ -1,6 +1,5 @@
 """Two machines, that is two folders, and a store between them: in S3, as moto serves it, or a folder."""
 
-import os
 import subprocess
 import sys
 import time
@@ -23,36 +22,11 @@ RemoteStore(Path(sys.argv[1]), sys.argv[2]).push()
 """
 
 
-@pytest.fixture(scope="module")
-def s3():
-    """A server on 127.0.0.1, to which the variables of AWS's own tools lead."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for variable, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(variable, value)
-        yield
-    server.stop()
-
-
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     if request.param == "folder":
         return str(tmp_path / "shared")
-    import boto3
-
-    request.getfixturevalue("s3")
-    bucket = f"b{os.urandom(4).hex()}"
-    boto3.client("s3").create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/team/store"
+    return f"{request.getfixturevalue('bucket')}/team/store"
 
 
 def fill(root, first, rows, dim=4):
@@ -139,7 +113,7 @@ def test_a_file_that_comes_short_is_no_part_of_the_store(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_named(s3, tmp_path):
+def test_a_bucket_that_is_not_there_is_named(bucket, tmp_path):
     fill(tmp_path, 0, 1)
     with pytest.raises(StoreError, match=r"store at s3://nowhere/store cannot be reached \("):
         RemoteStore(tmp_path, "s3://nowhere/store").push()

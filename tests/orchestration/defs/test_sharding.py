@@ -22,7 +22,7 @@ from mm_assets.stages.project import load_project
 from orchestration.defs import sharding
 
 REPOSITORY = Path(__file__).parents[3]
-SHARDS, ROWS, KILLS = 30, 10, 6
+SHARDS, ROWS, KILLS = 30, 10, 4
 PARAMS = {
     "version": 2,
     "modalities": {
