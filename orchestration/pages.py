@@ -63,8 +63,12 @@ def start_pages(port: int = PORT) -> subprocess.Popen[bytes]:
                 "it, or choose another with --pages-port"
             ) from None
     os.environ[VARIABLE] = f"http://{HOST}:{port}"
-    command = [sys.executable, "-m", "orchestration.pages", "--port", str(port), "--with-parent"]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
+    options = ["--port", str(port), "--parent", str(os.getpid())]
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestration.pages", *options],
+        stdin=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[1],
+    )
 
 
 class PageServer(ThreadingHTTPServer):
@@ -147,7 +151,7 @@ class PageHandler(BaseHTTPRequestHandler):
 
 
 def _end_with(parent: int) -> None:
-    """End this process once the one that started it is gone."""
+    """End this process once the one that started it is gone, and another has adopted it."""
     while os.getppid() == parent:
         time.sleep(POLL_S)
     os._exit(0)
@@ -155,11 +159,11 @@ def _end_with(parent: int) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--port", default=PORT, show_default=True)
-@click.option("--with-parent", is_flag=True, help="End with the process that started this one.")
-def main(port: int, with_parent: bool) -> None:
+@click.option("--parent", type=int, help="The process that started this one, which ends with it.")
+def main(port: int, parent: int | None) -> None:
     """Serve the project's HTML pages on 127.0.0.1."""
-    if with_parent:
-        Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if parent:
+        Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         server = PageServer(project_root(), port)
     except (MMAssetsError, OSError) as error:
