@@ -86,9 +86,12 @@ def test_a_failing_check_is_visible_and_blocks_what_comes_after(server, page):
 def test_metrics_are_plotted_after_two_runs(server, page):
     for factor in (2.0, 3.0):
         server.wait_for_run("SUCCESS", materialize_all(server, page, factor=factor))
-    page.goto(f"{server.url}/assets/word_model?view=plots")
-    expect(page.get_by_text("accuracy").first).to_be_visible()
+    page.goto(f"{server.url}/assets/word_model?view=overview")
+    page.get_by_role("button", name="Plots").click()
+    expect(page.get_by_text("accuracy", exact=True).first).to_be_visible()
     expect(page.locator("canvas").first).to_be_visible()
+    shown = page.locator("canvas").evaluate_all("all => all.map(one => one.clientWidth)")
+    assert min(shown) > 100
 
 
 def test_terminate_stops_the_processes_of_the_stage(server, page):
