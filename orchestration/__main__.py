@@ -13,6 +13,7 @@ from dvc.exceptions import DvcException
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from orchestration.dvc_stages import project_root
+from orchestration.pages import PagesError, start_pages
 from orchestration.reconcile import reconcile_runs, tag_process
 
 
@@ -38,8 +39,14 @@ def retrain() -> None:
 
 @main.command()
 @click.option("--port", default=3000, show_default=True)
-def ui(port: int) -> None:
+@click.option("--pages-port", type=int, help="Of the stages' HTML pages; by default the next one.")
+def ui(port: int, pages_port: int | None) -> None:
     """Serve the web UI on 127.0.0.1, with the daemon that runs schedules and sensors."""
+    try:
+        start_pages(pages_port or port + 1)
+    except PagesError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
     with dg.DagsterInstance.get() as instance:
         reconcile_runs(instance)
     os.chdir(Path(__file__).parents[1])  # where pyproject.toml names the definitions
