@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.config import AlertKind, AlertsConfig, validate_options
 from mm_assets.contracts.workspace import Workspace
 from orchestration.alerts import Alert, DeliveryError, Reason, send_email, send_webhook
+from orchestration.defs.drift import REPORT
 from orchestration.defs.promotion import ACTIONS, CHAMPION
 from orchestration.dvc_stages import project_root
 
@@ -31,14 +32,14 @@ ENDS: tuple[End, ...] = get_args(End)
 AT_ONCE = 50  # events of one type that a channel looks at in one tick
 BUDGET_S = 25.0  # a tick that Dagster stops, after 60 s, would forget what it has sent
 
-KINDS: dict[str, AlertKind] = {CHAMPION: "refusal", "drift_report": "drift"}
+KINDS: dict[str, AlertKind] = {CHAMPION: "refusal", REPORT: "drift"}
 ADVICE: dict[AlertKind, str] = {
     "failure": "mend what is named, then press Re-execute from failure behind the link, or run "
     "`python -m orchestration`; what has finished is kept",
     "refusal": "nothing at once: the champion stays in use, and the candidate is kept in "
     "`registry/`; if the gate is too strict, change `promotion` in params.yaml",
-    "drift": "look at the report on the asset's page: is what arrives now broken, or new? Broken "
-    "data is mended at its source; for new data, label some and retrain",
+    "drift": "look at the batch's page, named behind the link: is what arrives broken, or new? Mend "
+    "broken data at its source; of new data have some labelled, and retrain with it",
 }
 RETRIED = "nothing yet: Dagster tries this run again by itself"
 
@@ -49,7 +50,7 @@ Channel = tuple[list[AlertKind], Callable[[Alert], None]]
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # it only tells, and runs nothing
-    description="Tells of failed runs, refused candidates and drift: `alerts` of params.yaml.",
+    description="Tells of failed runs, refused candidates and drift, as alerts in params.yaml says.",
 )
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Bring each channel what has happened since the last event that it was told of."""

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import ConfigError
 from mm_assets.registry.record import Claim, Gate
-from orchestration.defs.alerts import alerts
+from orchestration.defs.alerts import KINDS, alerts
 from orchestration.defs.promotion import ACTIONS, CHAMPION, check
 
 pytestmark = pytest.mark.slow  # each starts Dagster anew
@@ -253,11 +253,12 @@ def test_the_cursor_is_a_position_for_each_channel(daemon, webhook):
     assert json.loads(daemon.cursor).keys() == {"log"}
 
 
-def test_the_sensor_runs_unasked_and_knows_the_champion_by_name():
+def test_the_sensor_runs_unasked_and_knows_the_actions_by_name():
     from orchestration.definitions import defs
 
     definitions = defs()
     [sensor] = [one for one in definitions.sensors if one.name == "alerts"]
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     graph = definitions.resolve_asset_graph()
-    assert graph.get(dg.AssetKey(CHAMPION)).group_name == ACTIONS
+    groups = {asset: graph.get(dg.AssetKey(asset)).group_name for asset in KINDS}
+    assert groups == {CHAMPION: ACTIONS, "drift_report": ACTIONS}
