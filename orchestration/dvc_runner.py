@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -208,7 +208,7 @@ def _run_dvc(
     """Run DVC, passing its output on; return its exit status and last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     command = [sys.executable, "-m", "orchestration.dvc_process", *arguments]
-    with _start(command, project, lock) as process:
+    with start(command, project, locks=[lock]) as process:
         for raw in _read_lines(process.stdout):
             line = raw.strip()
             if line and not line.startswith(HINTS):
@@ -249,8 +249,16 @@ def _read_lines(output: IO[str] | None) -> Iterator[str]:
 
 
 @contextmanager
-def _start(command: list[str], project: DvcProject, lock: int) -> Iterator[subprocess.Popen[str]]:
-    """Start a command that ends with this block, and with this process, whatever ends either."""
+def start(
+    command: list[str], project: DvcProject, *, locks: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command that ends with this block, and with this process, whatever ends either.
+
+    Args:
+        command: With its arguments.
+        project: Where, and with which variables.
+        locks: File descriptors that it and what it starts hold until the last of them has ended.
+    """
     # The stages' own commands (`mm`) are those of this interpreter's environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     process = subprocess.Popen(
@@ -263,7 +271,7 @@ def _start(command: list[str], project: DvcProject, lock: int) -> Iterator[subpr
         text=True,  # with universal newlines, so that each step of a progress bar is a line
         errors="replace",
         start_new_session=True,
-        pass_fds=[lock],
+        pass_fds=locks,
     )
     try:
         yield process

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +40,7 @@ from mm_assets.registry.record import (
     read_registry,
     write_registry,
 )
+from orchestration.dvc_runner import start
 from orchestration.dvc_stages import DvcProject, project_root, read_stages
 
 TAG, BATCHES, OUTCOME = "mm/worktree", "mm/batches", "mm/outcome"  # of a run
@@ -601,19 +601,18 @@ def _run_promotion(project: DvcProject, log: Log) -> str:
         RetrainingError: There is no verdict; says what it said.
     """
     script = "from mm_assets.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "promote", "--id"],
-        cwd=project.root,
-        env={**os.environ, **project.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    for line in done.stderr.splitlines():
-        log(line)
-    if done.returncode:
-        raise RetrainingError(done.stderr.rpartition("error: ")[2].strip())
-    return done.stdout.strip()
+    lines = []
+    with start([sys.executable, "-c", script, "promote", "--id"], project) as process:
+        for raw in process.stdout or ():
+            if line := raw.strip():
+                lines.append(line)
+                log(line)
+        code = process.wait()
+    if code or not lines:
+        raise RetrainingError(
+            "\n".join(lines).rpartition("error: ")[2] or "`mm promote` was killed"
+        )
+    return lines[-1]
 
 
 def _describe_run(tree: Workspace, state: State, run: dg.DagsterRun) -> str:

@@ -46,6 +46,10 @@ def build_shell_runs(
             return dg.SkipReason("dvc.lock and *.dvc are as they were")
         from dvc.lock import LockError
 
+        if _is_retraining(context.instance):
+            return dg.SkipReason(
+                "a retraining run is telling of these assets; looking again after it"
+            )
         present = read()
         try:
             records = DvcProject(root).read_records(*(stage.target for stage in present))
@@ -55,6 +59,22 @@ def build_shell_runs(
         return dg.SensorResult(asset_events=events, cursor=now)
 
     return tell
+
+
+def _is_retraining(instance: dg.DagsterInstance) -> bool:
+    """Tell whether a run is at work that materializes the same assets elsewhere.
+
+    The graph shows the tree that ran last. Told in the middle of such a run, what happened at the
+    shell would leave half of the assets from here and half from there, and all of them stale.
+    """
+    from orchestration.worktree import BRANCH, TAG
+
+    working = [
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ]
+    return bool(instance.get_runs(dg.RunsFilter(tags={TAG: BRANCH}, statuses=working), limit=1))
 
 
 def sign_locks(folders: Iterable[Path]) -> str:

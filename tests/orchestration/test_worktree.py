@@ -450,6 +450,26 @@ def test_a_person_rolls_back_what_retraining_promoted_and_retraining_hears_of_it
     assert dagster.instance.get_run_by_id(again.run_id).tags["mm/outcome"] == "taken back"
 
 
+def test_what_ran_at_the_shell_is_told_after_a_retraining_run_never_amid_it(project, dagster):
+    definitions = dagster.definitions()
+    job, sensor = definitions.resolve_job_def("retrain"), definitions.get_sensor_def("shell_runs")
+    project.dvc("repro", "-q", "evaluate")
+    working = dagster.instance.create_run_for_job(
+        job, tags=job.tags, status=dg.DagsterRunStatus.STARTED
+    )
+    context = dg.build_sensor_context(instance=dagster.instance)
+    assert "looking again after it" in sensor(context).skip_message
+    dagster.instance.report_run_canceled(working)
+    told = {event.asset_key.to_user_string() for event in sensor(context).asset_events}
+    assert told == {"raw_data", "evaluate"}
+
+
+def test_no_candidate_fails_the_champion_with_its_reason(project, dagster):
+    result = retrain(dagster, asset_selection=[dg.AssetKey("champion")])
+    assert not result.success
+    assert "evaluate" in explain(result)[0]
+
+
 def test_runs_of_other_jobs_commit_nothing(project, dagster):
     asset = dagster.definitions().get_assets_def("retraining_commit")
     result = dg.materialize([asset], instance=dagster.instance)

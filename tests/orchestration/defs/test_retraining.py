@@ -10,6 +10,7 @@ import pytest
 from mm_assets.contracts.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
+AS_ADA = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
 
 
 def tick(cursor):
@@ -88,6 +89,9 @@ def test_an_unknown_key_of_the_schedule_is_named(shell):
 def test_the_schedule_ticks_in_a_real_daemon_and_its_run_succeeds(shell, tmp_path, monkeypatch):
     """(f) of the two doors; takes up to two minutes, since cron counts in minutes."""
     shell.edit("params.yaml", "0 3 * * *", "* * * * *")
+    (shell.root / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\nruns.log\n")
+    for command in (["init", "-q"], ["add", "."], [*AS_ADA, "commit", "-qm", "The project"]):
+        subprocess.run(["git", *command], cwd=shell.root, check=True)
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text((REPOSITORY / "orchestration/dagster.yaml").read_text())
@@ -117,8 +121,14 @@ def test_the_schedule_ticks_in_a_real_daemon_and_its_run_succeeds(shell, tmp_pat
         log.close()
     assert run.status == dg.DagsterRunStatus.SUCCESS, (tmp_path / "daemon.log").read_text()[-3000:]
     assert run.tags["dagster/schedule_name"] == "retraining"
-    assert shell.runs()[0] == "validate"
-    assert "up to date" in shell.dvc("status")
+    assert run.tags["mm/worktree"] == "retraining"
+    assert shell.runs() == []
+    there = type(shell)(shell.root / ".mm" / "worktrees" / "retraining")
+    assert there.runs()[0] == "validate"
+    assert "up to date" in there.dvc("status")
+    log = ["git", "log", "-1", "--format=%B", "retraining"]
+    message = subprocess.run(log, cwd=shell.root, check=True, capture_output=True, text=True).stdout
+    assert run.run_id in message
 
 
 def wait_for_run(home, timeout_s):
