@@ -48,7 +48,8 @@ class DvcPipeline(dg.Component, dg.Resolvable):
     project: Annotated[
         Path,
         dg.Resolver(
-            lambda context, path: context.resolve_source_relative_path(path), model_field_type=str
+            lambda context, path: context.resolve_source_relative_path(path).resolve(),
+            model_field_type=str,
         ),
     ] = field(default_factory=project_root)
     translation: (
@@ -163,7 +164,9 @@ def _naming(stage: Stage) -> Iterator[None]:
 
 
 def choose_project(context: dg.AssetExecutionContext, project: DvcProject) -> DvcProject:
-    """Choose the project that a run's stages work in: the definition's own, or retraining's."""
+    """Choose the project that a run's stages work in: of ours, retraining has a tree of its own."""
+    if project.root != project_root():
+        return project
     from orchestration.worktree import choose  # with what promotion needs, which others do not
 
     return choose(project, context)
