@@ -192,6 +192,16 @@ def test_a_mail_server_that_refuses_the_first_time_gets_it_the_second_time(daemo
     assert len(mail.mails) == 1
 
 
+def test_a_tick_that_takes_too_long_leaves_the_rest_to_the_next(daemon, webhook, monkeypatch):
+    daemon.configure(webhook={"url": webhook.url})
+    daemon.tick()
+    daemon.run(refusing)
+    with monkeypatch.context() as slow:
+        slow.setattr("orchestration.defs.alerts.BUDGET_S", 0)
+        assert daemon.tick() == "0 alerts told"
+    assert daemon.tick() == "2 alerts told"
+
+
 def test_without_configuration_alerts_are_in_the_log_alone(daemon, capfd):
     daemon.tick()
     daemon.run(refusing)
