@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -354,6 +355,42 @@ def test_a_worktree_that_a_kill_left_half_made_is_mended(project, damage):
     Run(project).prepare().finish()
     assert project.git("status", "--porcelain", at=project.tree.root) == ""
     assert len(project.log()) == (3 if damage == "merging" else 2)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import dagster as dg
+from orchestration import worktree
+
+left = [int(sys.argv[2])]
+
+def watch(event, arguments):
+    if event == "subprocess.Popen":
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+run = dg.DagsterRun(job_name="retrain", run_id="r" + sys.argv[2], tags={worktree.TAG: worktree.BRANCH})
+with dg.DagsterInstance.ephemeral() as instance:
+    sys.addaudithook(watch)
+    worktree.prepare(Path(sys.argv[1]), run, instance, print)
+"""
+
+
+def test_a_kill_before_any_command_is_made_good_by_the_next_run(project):
+    project.put("better")
+    codes = [
+        subprocess.run(
+            [sys.executable, "-c", KILLED, str(project.root), str(at)], check=False
+        ).returncode
+        for at in (3, 8, 13, 18)
+    ]
+    assert codes == [-signal.SIGKILL] * len(codes)
+    Run(project).prepare().finish()
+    assert len(project.log()) == 2
+    assert project.git("status", "--porcelain", at=project.tree.root) == ""
+    assert (project.tree.data / "model.txt").read_text() == "better"
 
 
 def test_a_second_step_of_a_run_finds_it_prepared_and_another_run_waits_its_turn(project, dagster):

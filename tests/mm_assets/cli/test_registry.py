@@ -39,6 +39,9 @@ def test_promote_refuse_roll_back_and_look(pipeline, run):
     assert isinstance(refused.exception, RegistryError)
     assert f"the champion is still {first}\n  candidate_is_not_worse: " in str(refused.exception)
     assert "  FAILS  candidate_is_not_worse\n    ! mood: accuracy: candidate 0.7" in refused.stdout
+    again = CliRunner().invoke(mm, ["promote", "--id"])
+    assert again.exit_code == 0
+    assert again.stdout.strip() not in ("", first)
     assert "against its gates" in run("promote", "--force", "a trial")
 
     assert f"{first} is the champion again" in run("rollback", "--reason", "it was a trial")
