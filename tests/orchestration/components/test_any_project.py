@@ -7,12 +7,15 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 
 import dagster as dg
 import pytest
 from dagster.components.testing import create_defs_folder_sandbox
+from ruamel.yaml import YAML
 
 from orchestration.components import DvcPipeline
+from orchestration.dvc_stages import DagsterMeta
 from orchestration.pages import PageServer
 
 pytestmark = pytest.mark.slow  # DVC and Dagster on a small project
@@ -395,3 +398,31 @@ def test_a_folder_inside_a_project_and_one_without_stages_are_refused(project, t
     subprocess.run(command, cwd=tmp_path, check=True)
     message = refuse(project, project=str(tmp_path))
     assert re.search(r"ConfigError: .* has no dvc\.yaml with a stage in it; write one", message)
+
+
+def blocks(language):
+    page = Path(__file__).parents[3] / "docs" / "component.md"
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_every_snippet_of_the_page_about_the_component_works(project, monkeypatch):
+    seen = []
+    for text in blocks("yaml"):
+        content = YAML(typ="safe").load(text)
+        if "attributes" in content:
+            assert content["type"] == "orchestration.components.DvcPipeline"
+            attributes = content["attributes"] | {"project": str(project.root)}
+            keys = project.load(**attributes).resolve_all_asset_keys()
+            seen.append(dg.AssetKey(["vision", "score"]) in keys)
+        else:
+            meta = content["stages"]["train"]["meta"]["dagster"]
+            assert DagsterMeta.model_validate(meta, strict=False).group == "models"
+    assert seen == [False, True, False]
+    module = ModuleType("vision")
+    [python] = blocks("python")
+    exec(python, module.__dict__)
+    monkeypatch.setitem(sys.modules, "vision", module)
+    module.VisionPipeline.__module__ = "vision"
+    graph = project.load(module.VisionPipeline).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("icy")).group_name == "frozen"
+    assert graph.get(dg.AssetKey("score")).group_name == "default"
