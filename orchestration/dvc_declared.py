@@ -89,7 +89,7 @@ def overlap(one: PurePosixPath, other: PurePosixPath) -> bool:
 def relative(item: Any, root: Path) -> PurePosixPath:  # noqa: ANN401
     """Give the path of an out or dependency; of one that lies elsewhere, its whole address."""
     if item.protocol != "local":
-        return PurePosixPath(f"{item.protocol}:", str(item.fs_path))
+        return PurePosixPath(item.def_path)
     return relative_path(Path(item.fs_path), root)
 
 

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -115,3 +116,37 @@ def test_a_project_that_stays_open_sees_every_change(finished):
     assert stale() == {"embed@left", "validate", "data.dvc"}
     finished.dvc("repro", "-q")
     assert stale() == set()
+
+
+def test_what_lies_elsewhere_is_known_by_its_address_and_connects_stages(shell):
+    shell.edit("dvc.yaml", "deps: [data, steps.py]", "deps: [data, 'https://example.com/words']")
+    shell.edit("dvc.yaml", "outs: [artifacts/model]", "outs: [artifacts/model, /elsewhere/model]")
+    stages = stages_by_target(shell.root)
+    assert [str(dep) for dep in stages["validate"].deps] == ["data", "https:/example.com/words"]
+    assert (shell.root / stages["train"].outs[0]).resolve() == shell.root / "artifacts/model"
+    assert (shell.root / stages["train"].outs[1]).resolve() == Path("/elsewhere/model")
+
+
+@pytest.mark.slow
+def test_a_file_that_templates_are_filled_from_is_watched_while_a_project_stays_open(shell):
+    (shell.root / "sizes.yaml").write_text("size: 3")
+    shell.edit("dvc.yaml", "stages:", "vars: [sizes.yaml]\nstages:")
+    shell.edit("dvc.yaml", "python steps.py train", "python steps.py train ${size}")
+    shell.dvc("repro", "-q")
+    project = DvcProject(shell.root)
+    assert project.read_records("train")["train"].up_to_date
+    (shell.root / "sizes.yaml").write_text("size: 40")
+    assert not project.read_records("train")["train"].up_to_date
+
+
+def test_names_that_an_asset_cannot_have_are_made_valid_and_stay_apart(root):
+    (root / "dvc.yaml").write_text(
+        "stages: {a-b: {cmd: ls, deps: [data]}, a_b: {cmd: ls}, "
+        "many: {foreach: [x.1, x-1], do: {cmd: 'ls ${item}'}}}"
+    )
+    names = {stage.target: stage.asset for stage in read_stages(root)}
+    assert names["a_b"] == "a_b"
+    assert len(set(names.values())) == len(names)
+    assert all(re.fullmatch(r"\w+", name, re.ASCII) for name in names.values())
+    (root / "dvc.yaml").write_text("stages: {many: {foreach: [x-1], do: {cmd: 'ls ${item}'}}}")
+    assert [stage.asset for stage in read_stages(root)] == ["many_x_1"]
