@@ -190,3 +190,24 @@ def test_there_must_be_such_a_batch(incoming):
         compare_batch(incoming.root, "b0")
     with pytest.raises(SourceError, match=r"must be letters.*got '\.\./data'"):
         compare_batch(incoming.root, "../data")
+
+
+def test_each_gate_is_that_of_the_parameters(incoming, draw):
+    rows = draw(np.random.default_rng(13), 20, first=1000).assign(region="west")
+    rows.loc[:9, "feeling"] = "furious"
+    incoming.drop("b13", rows)
+    strict = compare_batch(incoming.root, "b13")
+    psi = by_title(strict)["region column"].statistic
+    assert by_title(strict)["region column"].drifted
+    assert strict.refusals == ()
+    changes = {"psi": psi + 0.1, "rows": 30, "quarantined_share": 0.1}
+    incoming.write_params(drift=changes)
+    loose = compare_batch(incoming.root, "b13")
+    assert not by_title(loose)["region column"].drifted
+    assert by_title(loose)["scan vectors"].reference_rows <= 30
+    assert loose.refusals == ("10 of 60 rows are bad, `drift.quarantined_share` allows 10%",)
+    incoming.write_params(drift={"p_value": 0.9, "folder": "inbox"})
+    (incoming.root / "incoming").rename(incoming.root / "inbox")
+    lenient = compare_batch(incoming.root, "b13")
+    drifted = {one.title for one in lenient.drifted}
+    assert drifted >= {one.title for one in strict.drifted}

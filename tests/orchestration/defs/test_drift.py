@@ -1,0 +1,184 @@
+"""The report as an asset, and the sensors, over the trained project of the drift tests."""
+
+import importlib.util
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.drift.incoming import mark_ingested
+
+pytestmark = pytest.mark.slow
+
+SPEC = importlib.util.spec_from_file_location(
+    "drift_conftest", Path(__file__).parents[2] / "mm_assets" / "drift" / "conftest.py"
+)
+drift_conftest = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(drift_conftest)
+drift_template = drift_conftest.drift_template
+REPORT = dg.AssetKey("drift_report")
+
+
+@pytest.fixture
+def project(drift_template, tmp_path, monkeypatch):
+    import shutil
+
+    root = tmp_path / "project"
+    shutil.copytree(drift_template, root)
+    monkeypatch.delenv("MM_STORE", raising=False)
+    monkeypatch.setenv("MM_PROJECT", str(root))
+    return drift_conftest.DriftProject(root)
+
+
+def drop(project, name, groups=10, first=1000, **changes):
+    rng = np.random.default_rng(sum(map(ord, name)))
+    project.drop(name, drift_conftest.draw_rows(rng, groups, first=first).assign(**changes))
+
+
+class Sensor:
+    """A sensor as the daemon evaluates it, with its cursor."""
+
+    def __init__(self, name, instance):
+        from orchestration.defs import drift
+
+        self.sensor, self.instance, self.cursor = getattr(drift, name), instance, None
+
+    def tick(self):
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        result = self.sensor(context)
+        asked = isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor if asked else context.cursor
+        return result.run_requests if asked else result.skip_message
+
+
+def compare(name, instance, **options):
+    from orchestration.defs.drift import build_report
+
+    return dg.materialize(
+        [build_report([])],
+        instance=instance,
+        raise_on_error=False,
+        run_config={"ops": {"drift_report": {"config": {"batch": name}}}},
+        **options,
+    )
+
+
+def test_from_a_new_batch_to_one_retraining(project):
+    with dg.instance_for_test() as instance:
+        incoming, waiting = (
+            Sensor(name, instance) for name in ("incoming_batches", "waiting_batches")
+        )
+        assert incoming.tick() == "0 batches, none of them new"
+        assert waiting.tick().startswith("0 rows wait in 0 batches without drift, 500 start it")
+
+        drop(project, "b1")
+        assert incoming.tick() == "waiting until b1 keeps still for one tick"
+        (request,) = incoming.tick()
+        assert request.tags == {"mm/batch": "b1"}
+        assert request.run_config == {"ops": {"drift_report": {"config": {"batch": "b1"}}}}
+        assert incoming.tick() == "1 batches, none of them new"  # it was asked for, once
+
+        assert compare("b1", instance).success
+        assert incoming.tick() == "1 batches, none of them new"
+        assert waiting.tick().startswith("30 rows wait in 1 batches")
+
+        drop(project, "b2", first=2000, region="west")
+        incoming.tick()
+        assert [one.tags["mm/batch"] for one in incoming.tick()] == ["b2"]
+        assert waiting.tick().startswith("30 rows wait in 1 batches")  # b2 is not compared yet
+        assert compare("b2", instance).success
+        (request,) = waiting.tick()
+        assert request.tags == {"mm/batches": "b1,b2", "mm/reason": "drift in b2"}
+        assert waiting.tick() == "b1, b2: a retraining has been asked for already"
+
+        drop(project, "b3", first=3000, region="west")
+        assert compare("b3", instance).success
+        run = instance.create_run_for_job(
+            dg.job(name="retrain")(lambda: None), status=dg.DagsterRunStatus.STARTED
+        )
+        assert waiting.tick() == "a retraining is running; looking again once it has ended"
+        workspace = Workspace(project.root)
+        mark_ingested(workspace, ["b1", "b2"], run.run_id)
+        instance.delete_run(run.run_id)
+        (again,) = waiting.tick()
+        assert again.tags["mm/batches"] == "b3"
+        assert again.run_key != request.run_key
+
+        # A batch that has changed is new again.
+        drop(project, "b1", groups=12, first=4000)
+        assert incoming.tick() == "waiting until b1 keeps still for one tick"
+        assert [one.tags["mm/batch"] for one in incoming.tick()] == ["b1"]
+
+
+def test_enough_rows_start_it_and_those_of_unfit_batches_do_not_count(project):
+    project.write_params(drift={"enough_rows": 50})
+    with dg.instance_for_test() as instance:
+        waiting = Sensor("waiting_batches", instance)
+        drop(project, "b1")
+        drop(project, "clash", first=0)
+        for name in ("b1", "clash"):
+            assert compare(name, instance).success
+        assert waiting.tick() == "30 rows wait in 1 batches without drift, 50 start it"
+        drop(project, "b2", first=2000)
+        assert compare("b2", instance).success
+        (request,) = waiting.tick()
+        assert request.tags == {"mm/batches": "b1,b2", "mm/reason": "60 new rows"}
+
+
+def test_the_asset_shows_numbers_pictures_and_checks(project):
+    with dg.DagsterInstance.ephemeral() as instance:
+        drop(project, "b1", region="west", words=None)
+        result = compare("b1", instance)
+        assert result.success
+        metadata = instance.get_latest_materialization_event(REPORT).asset_materialization.metadata
+        numbers = {
+            name: one.value
+            for name, one in metadata.items()
+            if isinstance(one, dg.FloatMetadataValue)
+        }
+        assert numbers["region column: moved by"] > 1
+        assert numbers["region column: p"] <= 0.01
+        assert "scan vectors: p" in numbers
+        assert metadata["rows_in"].value == 30
+        assert metadata["scan vectors"].value.startswith(
+            "![scan vectors](data:image/svg+xml;base64,"
+        )
+        assert Path(metadata["page"].value).is_file()
+        rows = {record.data["what"]: record.data for record in metadata["compared"].records}
+        assert rows["region column"]["unseen"] == "west"
+        checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+        assert checks["batch_is_fit"].passed
+        unstable = checks["shares_are_stable"]
+        assert (unstable.passed, unstable.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert "never seen before: west" in unstable.description
+        assert "text presence moved by" in unstable.description
+
+        missing = compare("b0", instance)
+        (failure,) = [event for event in missing.all_events if event.is_step_failure]
+        said = failure.step_failure_data.user_failure_data.description
+        assert "there is no batch 'b0'" in said
+
+
+def test_it_belongs_to_no_run_of_the_pipeline():
+    from orchestration.definitions import defs
+    from orchestration.defs.retraining import PIPELINE
+
+    definitions = defs()
+    graph = definitions.resolve_asset_graph()
+    assert REPORT in graph.get_all_asset_keys()
+    assert REPORT not in PIPELINE.resolve(graph)
+    names = {key.to_user_string() for key in graph.get(REPORT).parent_keys}
+    assert {"augmented_samples", "fusion_model", "text_embeddings"} <= names
+    drift = definitions.resolve_job_def("drift")
+    assert set(drift.asset_layer.executable_asset_keys) == {REPORT}
+    sensors = {sensor.name: sensor for sensor in definitions.sensors}
+    assert sensors["waiting_batches"].job_name == "retrain"
+    assert sensors["incoming_batches"].default_status == dg.DefaultSensorStatus.STOPPED
+
+
+def test_a_pipeline_without_a_model_has_none(root):
+    from orchestration.definitions import defs
+
+    assert REPORT not in defs().resolve_asset_graph().get_all_asset_keys()
