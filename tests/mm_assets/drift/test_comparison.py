@@ -1,4 +1,7 @@
+import importlib.util
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -6,13 +9,22 @@ import pytest
 
 from mm_assets.contracts.errors import SourceError, StageError
 from mm_assets.data.table import read_augmented
-from mm_assets.data.vectors import read_embeddings
+from mm_assets.data.vectors import Embeddings, read_embeddings
 from mm_assets.drift.batch import embed_batch, validate_batch
-from mm_assets.drift.comparison import compare_batch
+from mm_assets.drift.comparison import _pool, compare_batch
 from mm_assets.drift.incoming import read_compared, sign_batch
+from mm_assets.drift.ingestion import ingest_batch
 from mm_assets.drift.report import read_drift_report
+from mm_assets.stages.embed import embed
 from mm_assets.stages.project import load_project
+from mm_assets.stages.validate import validate
 
+SPEC = importlib.util.spec_from_file_location(
+    "drift_conftest", Path(__file__).with_name("conftest.py")
+)
+drift_conftest = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(drift_conftest)
+PARAMS = drift_conftest.PARAMS
 pytestmark = pytest.mark.slow  # the project is embedded and trained once
 
 
@@ -166,8 +178,6 @@ def test_another_encoder_than_the_models_is_an_error(incoming, draw):
 
 
 def test_a_pipeline_that_has_not_run_is_an_error(incoming, draw):
-    import shutil
-
     incoming.drop("b11", draw(np.random.default_rng(11), 5, first=1000))
     shutil.rmtree(incoming.root / "artifacts/embeddings")
     with pytest.raises(StageError, match="no embeddings of 'text'"):
@@ -175,8 +185,6 @@ def test_a_pipeline_that_has_not_run_is_an_error(incoming, draw):
 
 
 def test_a_batch_without_a_model_has_no_answers(incoming, draw):
-    import shutil
-
     incoming.drop("b12", draw(np.random.default_rng(12), 5, first=1000))
     shutil.rmtree(incoming.root / "artifacts/model")
     kinds = {one.kind for one in compare_batch(incoming.root, "b12").compared}
@@ -211,3 +219,44 @@ def test_each_gate_is_that_of_the_parameters(incoming, draw):
     lenient = compare_batch(incoming.root, "b13")
     drifted = {one.title for one in lenient.drifted}
     assert drifted >= {one.title for one in strict.drifted}
+
+
+def test_what_an_encoder_has_learned_from_is_no_reference(incoming, draw):
+    """It makes other vectors of rows that it has seen than of any new ones."""
+    params = {**PARAMS["modalities"]["person"], "encoder": {"name": "tabular_mlp", "epochs": 2}}
+    incoming.write_params(modalities={**PARAMS["modalities"], "person": params})
+    shutil.rmtree(incoming.root / "artifacts/model")
+    embed(load_project(incoming.root), "person")
+    incoming.drop("b14", draw(np.random.default_rng(14), 30, first=1000))
+    found = by_title(compare_batch(incoming.root, "b14"))
+    rows = pd.read_parquet(incoming.root / "artifacts/augmented/samples.parquet")
+    counts = rows[rows["copy"] == 0]["split"].value_counts()
+    # Every group has three rows on both sides, so that none is left out.
+    assert found["person vectors"].reference_rows == counts["validation"]
+    assert found["scan vectors"].reference_rows == counts["train"]
+
+
+def test_a_sequence_is_compared_by_its_mean():
+    made = Embeddings(
+        ids=np.array(["a", "b"], dtype=object),
+        copies=np.zeros(2, np.int64),
+        matrix=np.array([[1, 0], [3, 0], [5, 7]], np.float32),
+        encoder={"name": "any", "sequence": True},
+        state={},
+        steps=np.array([2, 1]),
+    )
+    rows = pd.DataFrame({"id": ["b", "a"], "copy": 0})
+    assert _pool(made, rows).tolist() == [[5, 7], [2, 0]]
+
+
+def test_an_ingested_batch_is_what_the_pipeline_validates(incoming, draw):
+    rows = draw(np.random.default_rng(15), 10, first=1000)
+    rows.loc[0, "feeling"] = "furious"
+    folder = incoming.drop("b15", rows)
+    project = load_project(incoming.root)
+    report = compare_batch(incoming.root, "b15")
+    before = len(pd.read_parquet(project.workspace.validated / "samples.parquet"))
+    ingest_batch(folder, project.workspace, project.config)
+    after = validate(project)
+    assert after.rows_out == before + report.rows_kept == before + 29
+    assert after.find_table("reason").rows[0][:2] == ("label_unknown", 1)
