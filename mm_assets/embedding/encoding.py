@@ -34,8 +34,16 @@ SHARD = 512  # rows computed between two writes to the store: what an interrupti
 SHARD_BYTES = 64_000_000  # or fewer, where they are long sequences
 
 
-def compute_missing(cells: Cells, shares: Sequence[Share], workspace: Workspace) -> tuple[int, int]:
+def compute_missing(
+    cells: Cells, shares: Sequence[Share], workspace: Workspace, *, at_once: int = SHARD
+) -> tuple[int, int]:
     """Compute what the store lacks, and say how much that was.
+
+    Args:
+        cells: Of one modality.
+        shares: Who makes which rows' vectors.
+        workspace: Where they are written.
+        at_once: How many rows are computed between two writes to the store.
 
     Returns:
         How many vectors were computed, and how many were there.
@@ -61,12 +69,12 @@ def compute_missing(cells: Cells, shares: Sequence[Share], workspace: Workspace)
         if len(missing):
             # The largest come first, so that too little memory shows at once.
             order = np.lexsort((cells.keys[missing], -cells.sizes[missing]))
-            _compute(cells, share, missing[order])
+            _compute(cells, share, missing[order], at_once)
     announce(f"embed@{cells.name}: {new} vectors computed, {stored} from the store")
     return new, stored
 
 
-def _compute(cells: Cells, share: Share, rows: Rows) -> None:
+def _compute(cells: Cells, share: Share, rows: Rows, at_once: int) -> None:
     """Compute vectors and keep them in the store as they come."""
     waiting: list[Encoded] = []
     with contextlib.closing(encode(cells, share, rows)) as encoded:
@@ -78,7 +86,7 @@ def _compute(cells: Cells, share: Share, rows: Rows) -> None:
         ):
             waiting.append(part)
             count = sum(len(found) for found, _, _ in waiting)
-            if count >= SHARD or sum(found[2].nbytes for found in waiting) >= SHARD_BYTES:
+            if count >= at_once or sum(found[2].nbytes for found in waiting) >= SHARD_BYTES:
                 _keep(cells, share, waiting)
                 waiting.clear()
     if waiting:

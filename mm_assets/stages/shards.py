@@ -27,6 +27,9 @@ from mm_assets.embedding.states import Fitted, State
 from mm_assets.stages.embed import find_states, keep_present, open_cells
 from mm_assets.stages.project import Project
 
+# Rows computed between two writes: many shards share a store, and each looks into all its files.
+AT_ONCE = 4096
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -124,7 +127,7 @@ def fill_shard(project: Project, shard: Shard, remote: RemoteStore | None = None
         name = _name_work(cells, shares)
         if remote is not None and remote.has_work(name):
             return Filled(0, len(np.unique(cells.keys)))
-        found = Filled(*compute_missing(cells, shares, project.workspace))
+        found = Filled(*compute_missing(cells, shares, project.workspace, at_once=AT_ONCE))
     finally:
         for share in shares:
             share.close()  # stage `embed` will meet, and report, what is not finite

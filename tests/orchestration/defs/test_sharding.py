@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import shutil
 import threading
 import wave
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from mm_assets.contracts.config import parse_config
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.store_upkeep import find_fault, list_all_shards
 from mm_assets.data.vectors import read_embeddings
@@ -154,3 +156,11 @@ def test_a_sample_that_broke_is_named_as_in_the_stage(root):
 def test_nothing_is_offered_unless_params_ask_for_it(root):
     YAML().dump({**PARAMS, "compute": {}}, root / "params.yaml")
     assert not sharding.defs().assets
+
+
+def test_what_the_page_on_scaling_says_for_params_is_valid():
+    page = (REPOSITORY / "docs/scaling.md").read_text()
+    found = re.findall(r"```yaml\n# params.yaml\n(.*?)```", page, re.DOTALL)
+    assert len(found) == 3
+    for text in found:
+        parse_config(PARAMS | YAML(typ="safe").load(text))
