@@ -41,7 +41,7 @@ from mm_assets.registry.record import (
     write_registry,
 )
 from orchestration.dvc_runner import start
-from orchestration.dvc_stages import DvcProject, project_root, read_stages
+from orchestration.dvc_stages import DvcProject, read_stages
 
 TAG, BATCHES, OUTCOME = "mm/worktree", "mm/batches", "mm/outcome"  # of a run
 BRANCH = "retraining"
@@ -101,15 +101,13 @@ def choose(project: DvcProject, context: dg.AssetExecutionContext) -> DvcProject
     """Say where a step runs its stage: in the person's own tree, or in the worktree of retraining.
 
     Args:
-        project: As the definitions have it; one beside this project stays where it is.
+        project: As the definitions have it.
         context: Of the step.
 
     Raises:
         dagster.Failure: The worktree cannot be prepared.
     """
-    if not is_retraining(context.run) or project.root != project_root():
-        return project
-    return enter(project.root, context)
+    return enter(project.root, context) if is_retraining(context.run) else project
 
 
 def enter(root: Path, context: dg.AssetExecutionContext) -> DvcProject:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from mm_assets.contracts.report import read_report
 from orchestration.components.events import check_results, describe
-from orchestration.dvc_stages import DvcProject, Record, Stage
+from orchestration.dvc_stages import DvcProject, Record, Stage, project_root
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"
@@ -46,7 +46,7 @@ def build_shell_runs(
             return dg.SkipReason("dvc.lock and *.dvc are as they were")
         from dvc.lock import LockError
 
-        if _is_retraining(context.instance):
+        if root == project_root() and _is_retraining(context.instance):
             return dg.SkipReason(
                 "a retraining run is telling of these assets; looking again after it"
             )

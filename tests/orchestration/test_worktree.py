@@ -11,8 +11,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from mm_assets.cli.main import mm
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.drift.incoming import read_memory
 from mm_assets.registry.promotion import roll_back
@@ -150,7 +152,9 @@ def explain(result):
     ]
 
 
-def test_runs_end_with_a_commit_a_champion_and_the_persons_tree_as_it_was(project, dagster):
+def test_runs_end_with_a_commit_a_champion_and_the_persons_tree_as_it_was(
+    project, dagster, monkeypatch
+):
     status = project.git("status", "--porcelain")
     head = project.git("rev-parse", "HEAD")
     first = retrain(dagster)
@@ -191,6 +195,17 @@ def test_runs_end_with_a_commit_a_champion_and_the_persons_tree_as_it_was(projec
     assert project.git("status", "--porcelain") == status
     assert project.git("rev-parse", "HEAD") == head
     assert project.git("branch", "--show-current") == "main"
+
+    # `mm gc` prunes the branch's registry, and what is served stays.
+    monkeypatch.chdir(project.root)
+    told = CliRunner().invoke(mm, ["gc", "--candidates", "0", "--yes"])
+    assert told.exit_code == 0, told.output
+    assert project.log()[0] == "mm gc: models that nobody needs"
+    assert set(read_registry(project.tree.registry).models) == {good}
+    assert project.git("status", "--porcelain") == status
+    shutil.rmtree(project.served)
+    project.dvc("checkout", "-q", f"registry/models/{good}.dvc", at=project.tree.root)
+    assert (project.served / "model.onnx").is_file()
 
 
 # Below, what retraining does before and after its stages, without Dagster's part.
