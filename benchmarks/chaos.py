@@ -47,7 +47,7 @@ MARK = "MM_CHAOS"  # a variable that every process of one session has in its env
 KINDS = ("stage", "dvc", "step", "run worker", "daemon", "everything")
 JOBS = ("one_process", "parallel")
 SERVERS = ("dev", "web server", "daemon", "code server")
-PATIENCE_S = 900.0
+START_S, PATIENCE_S = 180.0, 900.0
 LEFT_S = 20.0  # in which what a killed process had started must have ended
 
 # Every stage's command goes through this, which notes that it was started.
@@ -55,13 +55,16 @@ START = 'echo "$DVC_STAGE" >> starts.log; exec "$@"\n'
 
 DEFINITIONS = """
 import dagster as dg
-from orchestration.definitions import defs as product
+from orchestration import definitions as product
 from orchestration.dvc_stages import project_root, read_stages
 from orchestration.reconcile import record_process
 
 keys = [dg.AssetKey.from_user_string(stage.asset) for stage in read_stages(project_root())]
 pipeline = dg.AssetSelection.assets(*keys)
-parallel = dg.multiprocess_executor.configured({"max_concurrent": 2})
+preloaded = {"preload_modules": ["dagster", "dvc.repo", "orchestration.definitions"]}
+parallel = dg.multiprocess_executor.configured(
+    {"max_concurrent": 2, "start_method": {"forkserver": preloaded}}
+)
 
 @dg.definitions
 def defs():
@@ -69,7 +72,7 @@ def defs():
         dg.define_asset_job("one_process", pipeline, executor_def=record_process(dg.in_process_executor)),
         dg.define_asset_job("parallel", pipeline, executor_def=record_process(parallel)),
     ]
-    return dg.Definitions.merge(product(), dg.Definitions(jobs=jobs))
+    return dg.Definitions.merge(product.defs(), dg.Definitions(jobs=jobs))
 """
 
 WORDS_YAML = """
@@ -287,7 +290,7 @@ class Session:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._answers, "the web server")
+        wait_until(self._answers, f"the web server; see {self.folder / 'dagster.log'}", START_S)
 
     def _answers(self) -> bool:
         try:
@@ -325,7 +328,11 @@ class Session:
                 continue
         found = {process: name_process(command, env) for process, (command, env, _) in ours.items()}
         named = {process.pid: what for process, what in found.items()}
-        for what, parent in (("run worker", "code server"), ("step", "run worker")):
+        for what, parent in (
+            ("run worker", "code server"),
+            ("fork server", "run worker"),
+            ("step", "fork server"),
+        ):
             for process, (_, _, ppid) in ours.items():
                 if found[process] == "spawned" and named.get(ppid) == parent:
                     found[process] = named[process.pid] = what
@@ -344,17 +351,23 @@ class Session:
 def name_process(command: list[str], environment: dict[str, str]) -> str:
     """Say what a process is, from its command line and environment."""
     line = " ".join(command)
+    if not command:  # about to end
+        return "helper"
     if "DVC_STAGE" in environment:
         return "stage"
-    if Path(command[0]).name in ("sh", "cat", "sleep", "dash", "bash") if command else True:
-        return "watchdog"
+    if Path(command[0]).name in ("sh", "cat", "sleep", "tail"):
+        return "helper"
     for sign, what in (
+        ("watch_orphans", "log"),  # what Dagster starts beside a step, to show its output
         ("orchestration.dvc_process", "dvc"),
+        ("dagster code-server start", "code server"),
         ("dagster api grpc", "code server"),
         ("dagster._daemon", "daemon"),
         ("dagster_webserver", "web server"),
         ("dagster dev", "dev"),
-        ("resource_tracker", "tracker"),
+        ("--serve", "dev"),
+        ("resource_tracker", "helper"),
+        ("multiprocessing.forkserver", "spawned"),
         ("multiprocessing.spawn", "spawned"),
     ):
         if sign in line:
@@ -413,12 +426,15 @@ def disturb(session: Session, draw: random.Random, kind: str) -> str:
     if not victims:
         told += " (nothing was left to kill)"
     (session.root / "starts.log").write_text("", encoding="utf-8")
-    how = complete(session, run_id, job)
-    check_outs(session)
-    check_record(session)
-    check_starts(session, recorded)
-    check_processes(session)
-    return f"{told}: {how}"
+    try:
+        told += f": {complete(session, run_id, job)}"
+        check_outs(session)
+        check_record(session)
+        check_starts(session, recorded)
+        check_processes(session)
+    except LostError as error:
+        raise LostError(f"{told}: {error}") from None
+    return told
 
 
 def wait_for_victims(
@@ -565,7 +581,7 @@ def check_processes(session: Session) -> None:
         return [
             f"{process.pid} {what}"
             for process, what in session.find().items()
-            if what not in (*SERVERS, "tracker")
+            if what not in (*SERVERS, "helper")
         ]
 
     def list_unfinished() -> list[str]:

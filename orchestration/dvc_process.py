@@ -19,6 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mm_assets.contracts.errors import DiskError
+from mm_assets.data.disk import name_disk_errors
+
 BUSY = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
@@ -40,13 +43,24 @@ def main(arguments: list[str]) -> int:
     pull = arguments[0] == "--pull"
     command = ["pull"] if pull else ["repro", "--single-item"]
     status: int = dvc(["--wait-for-lock", *command, arguments[-1]])
-    return BUSY if heard.busy else status
+    if heard.busy:
+        return BUSY
+    try:
+        with name_disk_errors(Path.cwd()):
+            if heard.from_system:
+                raise heard.from_system
+    except DiskError as error:
+        sys.stdout.write(f"error: {error}\n")
+    except OSError:  # of another kind, which DVC has told
+        return status
+    return status
 
 
 class _Listener(logging.Handler):
-    """Notices an error of DVC that says that a lock is held."""
+    """Notices what an error of DVC was caused by: a lock that is held, or the system."""
 
     busy = False
+    from_system: OSError | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look at an error and at what caused it."""
@@ -55,7 +69,8 @@ class _Listener(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         while error is not None:
             self.busy = self.busy or isinstance(error, LockError)
-            error = error.__cause__
+            self.from_system = error if isinstance(error, OSError) else self.from_system
+            error = error.__cause__ or error.__context__
 
 
 def write_records_whole() -> None:

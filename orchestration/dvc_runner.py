@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import IO
 
-from mm_assets.contracts.errors import StageError
+from mm_assets.contracts.errors import DiskError, StageError
 from mm_assets.data.disk import name_disk_errors
 from orchestration.dvc_process import BUSY
 from orchestration.dvc_stages import DvcProject, Record, Stage
@@ -74,16 +74,19 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
         What DVC has recorded of it.
 
     Raises:
-        StageFailedError: The command failed.
+        StageFailedError: The command failed, or the disk is full or must not be written to.
     """
     _end_with_parent()
-    with _hold_stage(project, stage, log) as lock:
-        record = _read_record(project, stage, log)
-        if record.up_to_date:
-            log("up to date, nothing to run")
-            return record
-        yield from _bring_up_to_date(project, stage, log, lock)
-        return _read_record(project, stage, log)
+    try:
+        with _hold_stage(project, stage, log) as lock:
+            record = _read_record(project, stage, log)
+            if record.up_to_date:
+                log("up to date, nothing to run")
+                return record
+            yield from _bring_up_to_date(project, stage, log, lock)
+            return _read_record(project, stage, log)
+    except DiskError as error:
+        raise StageFailedError(str(error)) from None
 
 
 def _bring_up_to_date(
@@ -188,13 +191,18 @@ def _try_lock(lock: int) -> bool:
 
 
 def _read_record(project: DvcProject, stage: Stage, log: Log) -> Record:
-    """Read a stage's record, waiting while a running stage has its files locked."""
+    """Read a stage's record, waiting while a running stage has its files locked.
+
+    Raises:
+        DiskError: DVC cannot write its locks.
+    """
     from dvc.lock import LockError
 
     waited = False
     while True:
         try:
-            return project.read_records(stage.target)[stage.target]
+            with name_disk_errors(project.root / ".dvc" / "tmp" / "rwlock"):
+                return project.read_records(stage.target)[stage.target]
         except LockError as error:
             if not waited:
                 log(f"waiting for another DVC process: {error}")
