@@ -2,8 +2,10 @@ import os
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from ruamel.yaml import YAML
 
 from mm_assets.cli.main import mm
 from mm_assets.contracts.workspace import Workspace
@@ -87,3 +89,54 @@ def test_verify_names_a_bad_shard_and_sets_it_aside(root):
     assert "`mm store verify --set-aside`" in result.output
     assert run("verify", "--set-aside").exit_code == 1
     assert run("verify").exit_code == 0
+
+
+def test_push_and_pull_share_what_one_of_two_stores_has(root, tmp_path, monkeypatch):
+    url = str(tmp_path / "shared")
+    assert f"9 files copied to {url}" in run("push", url).output
+    assert f"0 files copied to {url}" in run("push", url).output
+    monkeypatch.setenv("MM_STORE", str(tmp_path / "elsewhere"))
+    assert f"9 files copied from {url}" in run("pull", url).output
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == folders(root)
+
+
+@pytest.mark.slow
+def test_fill_computes_a_shard_and_what_was_bought_is_not_computed_again(root, tmp_path):
+    params = {
+        "version": 2,
+        "modalities": {
+            "words": {"kind": "text", "column": "words", "encoder": {"name": "hashed_ngrams"}}
+        },
+        "targets": {"label": {"kind": "multiclass", "column": "label"}},
+        "compute": {"device": "cpu", "threads": 1},
+    }
+    YAML().dump(params, root / "params.yaml")
+    augmented = Workspace(root).augmented
+    augmented.mkdir(parents=True)
+    pd.DataFrame(
+        {
+            "id": [f"s{n}" for n in range(10)],
+            "copy": 0,
+            "split": "train",
+            "group": None,
+            "render": None,
+            "words": [f"message {n}" for n in range(10)],
+            "label": "a",
+        }
+    ).to_parquet(augmented / "samples.parquet")
+    said = run("fill", "words", "--shard", "2/4", catch_exceptions=False).output
+    assert "shard 2 of 4: 3 vectors computed, 0 were there" in said
+    assert "shard 1 of 1: 7 vectors computed, 3 were there" in run("fill", "words").output
+    url = str(tmp_path / "shared")
+    assert (
+        "0 vectors computed, 3 were" in run("fill", "words", "--shard", "1/4", "--url", url).output
+    )
+    assert (tmp_path / "shared/work").is_dir()
+    assert "fewer rows than shards" in run("fill", "words", "--shard", "20/20").output
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b", "1/-3"])
+def test_a_shard_is_one_of_so_many(root, shard):
+    found = run("fill", "words", "--shard", shard)
+    assert found.exit_code == 2
+    assert f"--shard needs I/N with 1 <= I <= N, such as 3/30, got '{shard}'" in found.output
