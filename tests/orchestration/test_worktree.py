@@ -224,6 +224,11 @@ class Run:
             worktree.prepare(self.project.root, self.run, instance, self.told.append)
         return self
 
+    def promote(self):
+        self.prepare()
+        self.project.dvc("repro", "-q", at=self.project.tree.root)
+        return worktree.promote(self.project.root, self.run, self.told.append)
+
     def finish(self):
         self.project.dvc("repro", "-q", at=self.project.tree.root)
         return worktree.commit(self.project.root, self.run)[0]
@@ -485,26 +490,25 @@ def test_an_uncommitted_stage_is_named(project):
         Run(project).prepare()
 
 
-def test_a_person_rolls_back_what_retraining_promoted_and_retraining_hears_of_it(project, dagster):
-    assert retrain(dagster).success
-    good = read_registry(project.tree.registry).champion
+def test_a_person_rolls_back_what_retraining_promoted_and_retraining_hears_of_it(project):
+    good = Run(project).promote().name
     project.put("better")
-    assert retrain(dagster).success
-    better = read_registry(project.tree.registry).champion
+    better = Run(project).promote().name
     assert project.served.name == better != good
+
+    assert "retrain: what a run decided that was cut short" in project.log()  # the first's
 
     assert roll_back(project.root, reason="complaints").champion == good
     assert project.served == project.workspace.registry / "models" / good
-    again = retrain(dagster)
-    assert again.success, explain(again)
-    assert read_registry(project.tree.registry).champion == good  # what was taken back stays so
+    again = Run(project).promote()
+    assert (again.what, again.name, again.champion) == ("taken back", better, good)
+    assert read_registry(project.tree.registry).champion == good
     assert project.served.name == good
-    assert dagster.instance.get_run_by_id(again.run_id).tags["mm/outcome"] == "taken back"
 
 
 def test_what_ran_at_the_shell_is_told_after_a_retraining_run_never_amid_it(project, dagster):
-    definitions = dagster.definitions()
-    job, sensor = definitions.resolve_job_def("retrain"), definitions.get_sensor_def("shell_runs")
+    known = dagster.definitions().get_repository_def()
+    job, sensor = known.get_job("retrain"), known.get_sensor_def("shell_runs")
     project.dvc("repro", "-q", "evaluate")
     working = dagster.instance.create_run_for_job(
         job, tags=job.tags, status=dg.DagsterRunStatus.STARTED
