@@ -366,7 +366,7 @@ def name_process(command: list[str], environment: dict[str, str]) -> str:
         ("dagster_webserver", "web server"),
         ("dagster dev", "dev"),
         ("--serve", "dev"),
-        ("resource_tracker", "helper"),
+        ("resource_tracker", "tracker"),
         ("multiprocessing.forkserver", "spawned"),
         ("multiprocessing.spawn", "spawned"),
     ):
@@ -581,7 +581,7 @@ def check_processes(session: Session) -> None:
         return [
             f"{process.pid} {what}"
             for process, what in session.find().items()
-            if what not in (*SERVERS, "helper")
+            if what not in (*SERVERS, "tracker")
         ]
 
     def list_unfinished() -> list[str]:
