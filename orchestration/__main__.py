@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 import dagster as dg
 from dvc.exceptions import DvcException
+from sqlalchemy.exc import OperationalError
 
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
@@ -70,6 +71,15 @@ def run_job(name: str, select: str | None = None) -> NoReturn:
         sys.exit(materialize(name, select))
     except (MMAssetsError, DvcException, dg.DagsterError) as error:
         click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except OperationalError as error:
+        home = os.environ["DAGSTER_HOME"]
+        click.secho(
+            f"error: Dagster cannot write its database in {home} ({error.orig}); see whether that "
+            "disk is full or read-only, and run the same command again: what is done is kept",
+            fg="red",
+            err=True,
+        )
         sys.exit(1)
 
 
