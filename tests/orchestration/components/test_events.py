@@ -8,7 +8,7 @@ from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import ExpectationResult, Plot, StageReport, SuiteResult, Table
 from orchestration.components.events import check_results, describe
 from orchestration.components.evidence import MAX_PICTURE_BYTES
-from orchestration.dvc_stages import DagsterMeta, Stage
+from orchestration.dvc_stages import DagsterMeta, Record, Stage
 
 STAGE = Stage(
     target="train",
@@ -86,3 +86,22 @@ def test_pages_are_shown_whether_they_are_an_out_or_lie_in_one(tmp_path):
     found = describe(tmp_path, stage, None, None)
     assert found["page: curves"] == dg.MetadataValue.path(tmp_path / "out/curves.html")
     assert found["page: train"] == dg.MetadataValue.path(tmp_path / "pages/train.html")
+
+
+def test_a_page_links_to_what_was_recorded_and_of_a_failed_run_to_what_lies_there(tmp_path):
+    page = PurePosixPath("out/a b.html")
+    stage = replace(STAGE, outs=(page,))
+    kept = Record(up_to_date=True, version="v", report=None, size={}, pages={page: "0f/a b.html"})
+    for record, address in ((kept, "0f/a%20b.html"), (None, "workspace/out/a%20b.html")):
+        found = describe(tmp_path, stage, record, None, pages="http://127.0.0.1:3001/")
+        assert found["page: a b"] == dg.MetadataValue.url(f"http://127.0.0.1:3001/{address}")
+
+
+def test_a_report_says_what_is_shown_instead_of_declared_metrics(tmp_path):
+    file = tmp_path / "m.json"
+    file.write_text('{"rows": 5}')
+    path = PurePosixPath("m.json")
+    kept = Record(up_to_date=True, version="v", report=None, size={}, evidence={path: file})
+    stage = replace(STAGE, metrics=(path,))
+    assert describe(tmp_path, stage, kept, None)["rows"] == dg.MetadataValue.int(5)
+    assert "rows" not in describe(tmp_path, stage, kept, report())
