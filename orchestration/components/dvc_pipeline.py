@@ -193,7 +193,7 @@ def _explain_frozen(stage: Stage) -> str:
         return f"DVC keeps what it has; `dvc update {stage.target}` looks for newer data."
     return (
         "DVC keeps its outs as they are and does not run its command, whatever changes before "
-        f"it, until `dvc unfreeze {stage.target}`."
+        "it, until `frozen` is taken out of dvc.yaml."
     )
 
 
