@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -65,18 +66,22 @@ def run_together(function: Callable[..., Result | None], *arguments: object, cou
             max_nodes=1,
             nproc_per_node=count,
             max_restarts=0,  # the next run goes on from the checkpoint
+            shutdown_timeout=5,
             run_id=uuid.uuid4().hex,
             rdzv_backend="c10d",
             rdzv_endpoint="127.0.0.1:0",
             local_addr="127.0.0.1",
             logs_specs=DefaultLogsSpecs(str(folder / "logs"), redirects=quiet),
         )
+        logging.disable(logging.ERROR)  # the launcher's own, beside which our message is lost
         try:
             return cast(Result, elastic_launch(config, _call)(folder, function, *arguments)[0])
         except ChildFailedError as error:
             raise TrainingError(_explain(error, folder, count)) from None
         except SignalException:
             raise KeyboardInterrupt from None
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _call(folder: Path, function: Callable[..., Result], *arguments: object) -> Result:
