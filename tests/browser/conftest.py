@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ stages:
     cmd: python steps.py validate
     deps: [data, steps.py]
     params: [gate]
-    outs: [artifacts/validated, artifacts/reports/validate.json]
+    outs: [artifacts/pages/validate.html, artifacts/validated, artifacts/reports/validate.json]
     meta:
       dagster:
         {asset: validated_words, group: data, kinds: [python], checks: [rows_are_words]}
@@ -87,6 +87,8 @@ if stage == "validate":
     words = [row for row in rows if row.isalpha()]
     write("validated", " ".join(words))
     bad = 1 - len(words) / len(rows)
+    Path("artifacts/pages").mkdir(exist_ok=True)
+    Path("artifacts/pages/validate.html").write_text(f"<h1>{len(words)} words</h1>")
     result = ExpectationResult(
         expectation="share_at_most_gate", column="word", success=bad <= params["gate"],
         expected=f"at most {params['gate']:.0%} broken", observed=f"{bad:.0%}",
@@ -120,6 +122,14 @@ def wait_for(find: Callable[[], Found], what: str, timeout_s: float = 60) -> Fou
     return found
 
 
+def find_free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 class Server:
     """`python -m orchestration ui` on a project of its own, and what it says over GraphQL."""
 
@@ -147,15 +157,14 @@ class Server:
             ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "Words"],
         ):
             subprocess.run(command, cwd=self.root, env=self.env, check=True)
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port, pages_port = find_free_ports(2)
+        ports = ["--port", str(port), "--pages-port", str(pages_port)]
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "server.log"
         self.client = httpx.Client(timeout=30)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "orchestration", "ui", "--port", str(port)],
+                [sys.executable, "-m", "orchestration", "ui", *ports],
                 cwd=REPOSITORY,
                 env=self.env,
                 stdout=log,

@@ -67,6 +67,11 @@ def test_materialize_all_ends_green(server, page):
     page.goto(f"{server.url}/runs/{run}")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     assert "up to date" in server.dvc("status")
+    page.goto(f"{server.url}/assets/validated_words?view=overview")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name=re.compile("validate.html$")).first.click()
+    expect(opened.value.get_by_role("heading", name="3 words")).to_be_visible()
+    opened.value.close()
 
 
 def test_a_failing_check_is_visible_and_blocks_what_comes_after(server, page):
