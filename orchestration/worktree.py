@@ -395,10 +395,12 @@ def _clean(tree: Workspace) -> None:
         decided = read_registry(tree.registry)
         ask_git(tree.root, "reset", "--quiet", "--", "registry")
     run_git(tree.root, "reset", "--hard", "--quiet")
-    if decided is not None and decided != (kept := read_registry(tree.registry)):
+    if decided is None or not decided.models:
+        return
+    if decided != (kept := read_registry(tree.registry)):
         write_registry(tree.registry, merge_registries(kept, decided))
-        run_git(tree.root, "add", "--", "registry")
-        commit_staged(tree.root, "retrain: what a run decided that was cut short")
+    run_git(tree.root, "add", "--", "registry")  # its files may not be git's yet
+    commit_staged(tree.root, "retrain: what a run decided that was cut short")
 
 
 def _merge(main: Workspace, tree: Workspace, state: State, log: Log) -> None:
