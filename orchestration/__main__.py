@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 import dagster as dg
 from dvc.exceptions import DvcException
+from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import OperationalError
 
 from mm_assets.contracts.errors import MMAssetsError
@@ -98,12 +99,14 @@ def materialize(name: str, select: str | None = None) -> int:
     chosen = selection.resolve(job.asset_layer.asset_graph)
     with dg.DagsterInstance.get() as instance:
         reconcile_runs(instance)
+        run_id = make_new_run_id()
         result = job.execute_in_process(
             instance=instance,
             asset_selection=sorted(chosen),
             raise_on_error=False,
             run_config={"loggers": {"compact": {}}},
-            tags=tag_process(),
+            run_id=run_id,
+            tags=tag_process(run_id),
         )
     if not result.success:
         click.secho(

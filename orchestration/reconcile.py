@@ -49,9 +49,9 @@ def identify_process(pid: int) -> str:
     return f"{platform.node()} {_boot_id()} {_read_start(process)} {pid}"
 
 
-def tag_process() -> dict[str, str]:
-    """Make the run tag that names this process."""
-    return {PROCESS: identify_process(os.getpid())}
+def tag_process(run_id: str) -> dict[str, str]:
+    """Make the tag that names this process as that of a run; a run tried again inherits it."""
+    return {PROCESS: f"{run_id} {identify_process(os.getpid())}"}
 
 
 def reconcile_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -92,8 +92,8 @@ def is_gone(run: dg.DagsterRun, *, is_local: bool) -> bool:
         run: An unfinished run.
         is_local: Whether runs of this machine alone are kept where it was found.
     """
-    recorded = run.tags.get(PROCESS)
-    if recorded is None:  # it has not begun
+    run_id, _, recorded = run.tags.get(PROCESS, "").partition(" ")
+    if run_id != run.run_id:  # it has not begun; the tag is that of a run which it replaces
         return is_local and _server_is_gone(run)
     machine, _, _, pid = recorded.rsplit(" ", 3)
     if machine != platform.node():
@@ -153,7 +153,8 @@ class _Recording(dg.Executor):
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
         """Tag the run, and let the other one execute it."""
-        plan_context.instance.add_run_tags(plan_context.run_id, tag_process())
+        run_id = plan_context.run_id
+        plan_context.instance.add_run_tags(run_id, tag_process(run_id))
         return self._inner.execute(plan_context, execution_plan)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.utils import make_new_run_id
 
 import orchestration
 from orchestration.reconcile import PROCESS, identify_process, reconcile_runs, record_process
@@ -39,12 +40,16 @@ def make_job():
 
 def leave(instance, status, tags):
     """Leave a run as a crash would."""
-    return instance.create_run_for_job(make_job(), status=status, tags=tags).run_id
+    run_id = make_new_run_id()
+    if PROCESS in tags:
+        tags = {PROCESS: tags[PROCESS].replace("this run", run_id)}
+    instance.create_run_for_job(make_job(), run_id=run_id, status=status, tags=tags)
+    return run_id
 
 
 def make_dead_name():
     process = subprocess.Popen(["sleep", "60"])
-    name = identify_process(process.pid)
+    name = f"this run {identify_process(process.pid)}"
     process.kill()
     process.wait()
     return name
@@ -89,11 +94,12 @@ def test_a_run_ends_only_where_its_process_has(instance):
         ("STARTED", {PROCESS: dead}, "FAILURE"),
         ("STARTING", {PROCESS: dead}, "FAILURE"),
         ("CANCELING", {PROCESS: dead}, "CANCELED"),
-        ("STARTED", {PROCESS: f"{machine} {boot} {int(start) - 1} {pid}"}, "FAILURE"),
-        ("STARTED", {PROCESS: f"{machine} another-boot {start} {pid}"}, "FAILURE"),
+        ("STARTED", {PROCESS: f"this run {machine} {boot} {int(start) - 1} {pid}"}, "FAILURE"),
+        ("STARTED", {PROCESS: f"this run {machine} another-boot {start} {pid}"}, "FAILURE"),
         ("STARTING", gone, "FAILURE"),
-        ("STARTED", {PROCESS: own}, "STARTED"),
-        ("STARTED", {PROCESS: f"another-{dead}"}, "STARTED"),  # on another machine
+        ("STARTED", {PROCESS: f"this run {own}"}, "STARTED"),
+        ("STARTED", {PROCESS: dead.replace("run ", "run another-")}, "STARTED"),  # machine
+        ("STARTING", {PROCESS: dead.replace("this", "another")}, "STARTING"),  # tried again
         ("STARTED", {}, "STARTED"),
     ]
     runs = [leave(instance, dg.DagsterRunStatus[status], tags) for status, tags, _ in cases]
@@ -117,7 +123,7 @@ def test_an_executor_says_in_which_process_it_executes_a_run(instance):
     result = dg.execute_job(dg.reconstructable(make_job), instance=instance)
     assert result.success
     run = instance.get_run_by_id(result.run_id)
-    assert run.tags[PROCESS] == identify_process(os.getpid())
+    assert run.tags[PROCESS] == f"{run.run_id} {identify_process(os.getpid())}"
 
 
 @pytest.mark.slow
