@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import click
 import dagster as dg
-from dvc.exceptions import DvcException
 from dagster._core.utils import make_new_run_id
+from dvc.exceptions import DvcException
 from sqlalchemy.exc import OperationalError
 
 from mm_assets.contracts.errors import MMAssetsError
