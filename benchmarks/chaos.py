@@ -458,23 +458,22 @@ def complete(session: Session, run_id: str, job: str) -> str:
     """Wait for the run, for the one that the daemon tries in its place, or for a new one.
 
     Raises:
-        LostError: The next run failed, too, and not by the kill.
+        LostError: The next run did not complete.
     """
     session.start()
     run = wait_for_end(session, run_id)
-    story = [run.status.value]
-    for _ in range(3):
-        if run.is_success:
-            return "; ".join(story)
-        if run.tags.get("dagster/will_retry") == "true":
-            run = wait_for_end(session, wait_for_retry(session, run.run_id))
-            story.append(f"retried by the daemon: {run.status.value}")
-        elif run.run_id == run_id:
-            run = wait_for_end(session, session.launch(job))
-            story.append(f"launched anew: {run.status.value}")
-        else:
-            break
-    raise LostError(f"the next run did not complete: {'; '.join(story)}\n{explain(session, run)}")
+    if run.is_success:
+        return "it went on"
+    told = run.status.value
+    if run.tags.get("dagster/will_retry") == "true":
+        told += "; tried again by the daemon"
+        run = wait_for_end(session, wait_for_retry(session, run_id))
+    else:
+        told += "; launched anew"
+        run = wait_for_end(session, session.launch(job))
+    if not run.is_success:
+        raise LostError(f"{told}: the next run is {run.status.value}\n{explain(session, run)}")
+    return told
 
 
 def wait_for_end(session: Session, run_id: str) -> dg.DagsterRun:

@@ -13,6 +13,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -34,6 +35,8 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# In which a run that is tried again still has its predecessor's server in its tags.
+LAUNCH = timedelta(seconds=60)
 MESSAGE = "Its process has ended without saying so: it was killed, or the machine went down."
 
 
@@ -68,9 +71,12 @@ def reconcile_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """
     storage = instance.event_log_storage
     is_local = isinstance(instance.run_storage, SqliteRunStorage)  # a file, on a disk of its own
+    long_ago = datetime.now(UTC) - LAUNCH
     ended = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if not is_gone(run, is_local=is_local):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
+        run = record.dagster_run
+        launched = record.update_timestamp.replace(tzinfo=UTC) < long_ago
+        if not is_gone(run, look_for_server=is_local and launched):
             continue
         current = instance.get_run_by_id(run.run_id)
         if current is None or current.status not in UNFINISHED:  # it ended just now
@@ -85,16 +91,16 @@ def reconcile_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return ended
 
 
-def is_gone(run: dg.DagsterRun, *, is_local: bool) -> bool:
+def is_gone(run: dg.DagsterRun, *, look_for_server: bool) -> bool:
     """Whether the process that executes a run, or was about to, is known to have ended.
 
     Args:
         run: An unfinished run.
-        is_local: Whether runs of this machine alone are kept where it was found.
+        look_for_server: Whether the server that starts it is on this machine, and known by now.
     """
     run_id, _, recorded = run.tags.get(PROCESS, "").partition(" ")
     if run_id != run.run_id:  # it has not begun; the tag is that of a run which it replaces
-        return is_local and _server_is_gone(run)
+        return look_for_server and _server_is_gone(run)
     machine, _, _, pid = recorded.rsplit(" ", 3)
     if machine != platform.node():
         return False

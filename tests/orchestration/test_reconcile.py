@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -89,14 +90,12 @@ def test_a_process_is_named_like_no_other_with_its_number():
 def test_a_run_ends_only_where_its_process_has(instance):
     own, dead = identify_process(os.getpid()), make_dead_name()
     machine, boot, start, pid = own.rsplit(" ", 3)
-    gone = {".dagster/grpc_info": json.dumps({"host": "localhost", "socket": "/tmp/none"})}
     cases = [
         ("STARTED", {PROCESS: dead}, "FAILURE"),
         ("STARTING", {PROCESS: dead}, "FAILURE"),
         ("CANCELING", {PROCESS: dead}, "CANCELED"),
         ("STARTED", {PROCESS: f"this run {machine} {boot} {int(start) - 1} {pid}"}, "FAILURE"),
         ("STARTED", {PROCESS: f"this run {machine} another-boot {start} {pid}"}, "FAILURE"),
-        ("STARTING", gone, "FAILURE"),
         ("STARTED", {PROCESS: f"this run {own}"}, "STARTED"),
         ("STARTED", {PROCESS: dead.replace("run ", "run another-")}, "STARTED"),  # machine
         ("STARTING", {PROCESS: dead.replace("this", "another")}, "STARTING"),  # tried again
@@ -106,7 +105,16 @@ def test_a_run_ends_only_where_its_process_has(instance):
     ended = reconcile_runs(instance)
     then = [instance.get_run_by_id(run_id).status.value for run_id in runs]
     assert then == [expected for _, _, expected in cases]
-    assert {run.run_id for run in ended} == set(runs[:6])
+    assert {run.run_id for run in ended} == set(runs[:5])
+
+
+def test_a_run_whose_server_died_before_it_began_ends_after_a_while(instance, monkeypatch):
+    gone = {".dagster/grpc_info": json.dumps({"host": "localhost", "socket": "/tmp/none"})}
+    run_id = leave(instance, dg.DagsterRunStatus.STARTING, gone)
+    assert reconcile_runs(instance) == []  # it may only have been tried again, this moment
+    monkeypatch.setattr("orchestration.reconcile.LAUNCH", timedelta(0))
+    assert [run.run_id for run in reconcile_runs(instance)] == [run_id]
+    assert instance.get_run_by_id(run_id).status.value == "FAILURE"
 
 
 def test_a_dead_run_gives_back_its_place_in_a_pool(instance):
