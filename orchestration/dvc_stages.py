@@ -100,7 +100,8 @@ class Record:
     """What DVC knows of a stage's last success.
 
     Attributes:
-        up_to_date: Whether `dvc repro` would have nothing to do for this stage alone.
+        up_to_date: Whether `dvc repro` would have nothing to do for this stage alone; none where
+            that was not asked.
         version: Digest of its outs' recorded hashes; none before the first success.
         report: The recorded report, in DVC's cache where it is kept there: the workspace may
             already hold that of a later, failed run.
@@ -110,7 +111,7 @@ class Record:
             serves what was recorded.
     """
 
-    up_to_date: bool
+    up_to_date: bool | None
     version: str | None
     report: Path | None
     size: dict[str, int]
@@ -218,11 +219,12 @@ class DvcProject:
         self._repo: Any = None
         self._signature: dict[Path, tuple[int, int, int]] = {}
 
-    def read_records(self, *targets: str) -> dict[str, Record]:
+    def read_records(self, *targets: str, judge: bool = True) -> dict[str, Record]:
         """Ask DVC what it has recorded, and whether that is up to date now.
 
         Args:
             targets: `Stage.target` of those to look at; none for all of them.
+            judge: Whether to ask the latter, for which DVC looks at every file they name.
 
         Raises:
             StageError: There is no such stage any more.
@@ -236,7 +238,10 @@ class DvcProject:
                     f"the pipeline no longer has {', '.join(gone)}: dvc.yaml or params.yaml has "
                     "changed since Dagster read it; press *Reload definitions* and start again"
                 )
-            return {key: _record(found[key], self.root, declared) for key in targets or found}
+            return {
+                key: _record(found[key], self.root, declared, judge=judge)
+                for key in targets or found
+            }
 
     @contextmanager
     def _lock(self) -> Iterator[Any]:
@@ -258,10 +263,11 @@ class DvcProject:
     def _sign(self) -> dict[Path, tuple[int, int, int]]:
         """Tell the state of the files that stages, their parameters and records are read from."""
         stages = self._repo.index.stages
-        files = {Path(stage.path) for stage in stages}
+        one_of = {Path(stage.path): stage for stage in stages}  # a file is parsed at each look
+        files = set(one_of)
         files |= {file.with_name(name) for file in files for name in ("dvc.lock", "params.yaml")}
         files |= {Path(dep.fs_path) for stage in stages for dep in stage.deps if _is_params(dep)}
-        files |= {file for stage in stages for file in _find_vars(stage)}
+        files |= {file for stage in one_of.values() for file in _find_vars(stage)}
         stats = {file: file.stat() for file in files if file.exists()}
         return {file: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
@@ -312,7 +318,13 @@ def _read_meta(stage: Any, target: str, *, is_source: bool) -> DagsterMeta:  # n
         raise ConfigError(message) from None
 
 
-def _record(stage: Any, root: Path, declared: Declared) -> Record:  # noqa: ANN401
+def _record(
+    stage: Any,  # noqa: ANN401
+    root: Path,
+    declared: Declared,
+    *,
+    judge: bool,
+) -> Record:
     hashes = {out.def_path: out.hash_info.value for out in stage.outs}
     if not hashes:  # all that can differ is what it was run on
         hashes = {dep.def_path: dep.hash_info.value for dep in stage.deps}
@@ -321,7 +333,7 @@ def _record(stage: Any, root: Path, declared: Declared) -> Record:  # noqa: ANN4
         *(one.path for plot in declared.plots_of(stage, root) for one in plot.series),
     ]
     return Record(
-        up_to_date=not stage.status(),
+        up_to_date=not stage.status() if judge else None,
         version=_digest(hashes),
         report=next((_recorded_file(out) for out in stage.outs if _is_report(out)), None),
         size={

@@ -553,7 +553,7 @@ def _is_at_rest(main: Workspace, committed: str | None) -> bool:
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return DvcProject(main.root).read_records(DATA)[DATA].up_to_date
+            return bool(DvcProject(main.root).read_records(DATA)[DATA].up_to_date)
         except LockError:  # DVC is writing it this moment
             if time.monotonic() > until:
                 raise

@@ -29,9 +29,9 @@ def describe(
     *,
     pages: str | None = None,
 ) -> dict[str, Any]:
-    """Make an asset's metadata: rows, metrics, tables, plots, and where its files are.
+    """Make an asset's metadata: pages, metrics, plots, tables, rows, and where its files are.
 
-    A report says what is worth showing of its stage; of a stage without one, everything is shown
+    They are shown in this order. A report says what is worth showing of its stage; of a stage without one, everything is shown
     that DVC declares as metrics and plots.
 
     Args:
@@ -42,19 +42,20 @@ def describe(
         pages: The address at which `orchestration.pages` serves; without it pages are paths, which
             a browser cannot open.
     """
-    found: dict[str, Any] = {f"out: {out}": dg.MetadataValue.path(root / out) for out in stage.outs}
-    for page in _find_pages(root, stage):
-        found[f"page: {page.stem}"] = _link_page(root, page, record, pages)
-    if record is not None:
-        found |= record.size
+    found: dict[str, Any] = {
+        f"page: {page.stem}": _link_page(root, page, record, pages)
+        for page in _find_pages(root, stage)
+    }
     if report is not None:
-        found |= {"rows_in": report.rows_in, "dagster/row_count": report.rows_out}
         found |= report.metrics
-        found |= {table.title: _show_table(table) for table in report.tables}
         found |= {plot.title: _show_plot(root, plot) for plot in report.plots}
+        found |= {table.title: _show_table(table) for table in report.tables}
+        found |= {"rows_in": report.rows_in, "dagster/row_count": report.rows_out}
     elif record is not None:
         found |= describe_metrics(stage, record) | describe_plots(root, stage, record)
-    return found
+    if record is not None:
+        found |= record.size
+    return found | {f"out: {out}": dg.MetadataValue.path(root / out) for out in stage.outs}
 
 
 def _link_page(

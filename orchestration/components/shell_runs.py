@@ -52,10 +52,9 @@ def build_shell_runs(
             )
         present = read()
         try:
-            records = DvcProject(root).read_records(*(stage.target for stage in present))
+            events = build_events(DvcProject(root), present, context.instance, pages=pages)
         except LockError:
             return dg.SkipReason("a stage is running; looking again at the next tick")
-        events = build_events(root, present, records, context.instance, pages=pages)
         return dg.SensorResult(asset_events=events, cursor=now)
 
     return tell
@@ -90,9 +89,8 @@ def sign_locks(folders: Iterable[Path]) -> str:
 
 
 def build_events(
-    root: Path,
+    project: DvcProject,
     stages: list[Stage],
-    records: dict[str, Record],
     instance: dg.DagsterInstance,
     *,
     pages: str | None = None,
@@ -101,17 +99,22 @@ def build_events(
 
     A stage counts when its outs are other ones, or when it is up to date though Dagster would
     call it stale: DVC compares the files a stage depends on, Dagster all that an asset before it
-    wrote.
+    wrote. To ask that of every stage would take seconds where there are many files.
+
+    Raises:
+        dvc.lock.LockError: A running stage of another process has an input or out locked.
     """
     events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
+    records = project.read_records(*(stage.target for stage in stages), judge=False)
     for stage in stages:
         record = records[stage.target]
         tags = _version_tags(stage, stages, records)
         seen = _last_tags(stage, instance)
-        changed = seen.get(DATA_VERSION) != record.version
-        if record.version is None or not (changed or (record.up_to_date and seen != tags)):
+        if record.version is None or seen == tags:
             continue
-        events += _tell(root, stage, record, tags, pages)
+        changed = seen.get(DATA_VERSION) != record.version
+        if changed or project.read_records(stage.target)[stage.target].up_to_date:
+            events += _tell(project.root, stage, record, tags, pages)
     return events
 
 

@@ -145,8 +145,8 @@ def check(report: DriftReport) -> list[dg.AssetCheckResult]:
     vectors = [one for one in report.compared if one.kind == "vectors"]
     shares = [one for one in report.compared if one.kind != "vectors"]
     drifted = {
-        "vectors_have_not_drifted": [_explain(one) for one in vectors if one.drifted],
-        "shares_are_stable": [_explain(one) for one in shares if one.drifted],
+        "vectors_have_not_drifted": [_explain(one, report) for one in vectors if one.drifted],
+        "shares_are_stable": [_explain(one, report) for one in shares if one.drifted],
         "batch_is_fit": list(report.refusals),
     }
     return [
@@ -160,9 +160,11 @@ def check(report: DriftReport) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _explain(one: Moved) -> str:
+def _explain(one: Moved, report: DriftReport) -> str:
     unseen = f", never seen before: {', '.join(one.unseen)}" if one.unseen else ""
-    return f"{one.title} moved by {one.statistic:.3g} (p = {one.adjusted:.2g}){unseen}"
+    least = "" if one.kind == "vectors" else f", limit {report.psi:g}"
+    moved = f"{one.statistic:.3g}{least} (p = {one.adjusted:.2g}, limit {report.p_value:g})"
+    return f"{one.title} moved by {moved}{unseen}"
 
 
 @dg.sensor(

@@ -8,6 +8,7 @@ from orchestration.reconcile import reconcile_runs
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # it only tells, and runs nothing
+    description="Ends every run whose process is gone, so that the daemon tries it again.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """End every run whose process is gone; see `orchestration/reconcile.py`."""

@@ -35,7 +35,7 @@ def build_commit(deps: Iterable[str]) -> dg.AssetsDefinition:
     """Make the asset that stands for a retraining run's commit.
 
     Args:
-        deps: All that the commit records.
+        deps: The last of all that the commit records.
     """
 
     @dg.asset(
@@ -97,7 +97,7 @@ def build_schedule(root: Path) -> dg.ScheduleDefinition:
             job_name=RETRAIN,
             cron_schedule=config.cron,
             execution_timezone=config.timezone,
-            description="`schedule` of params.yaml. A run with nothing new takes seconds.",
+            description="As schedule of params.yaml says. A run with nothing new takes seconds.",
         )
     except dg.DagsterInvalidDefinitionError as error:
         raise ConfigError(
@@ -107,9 +107,13 @@ def build_schedule(root: Path) -> dg.ScheduleDefinition:
         ) from error
 
 
-@dg.sensor(job_name=RETRAIN, minimum_interval_seconds=30)
+@dg.sensor(
+    job_name=RETRAIN,
+    minimum_interval_seconds=30,
+    description="Retrains when data/ has changed and then kept still for one tick.",
+)
 def new_raw_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Retrain when `data/` has changed and then kept still for one tick."""
+    """Ask for a run once for each state of the folder."""
     cursor = json.loads(context.cursor or "{}")
     now = sign_folder(Workspace(project_root()).data)
     if now is None:
@@ -129,8 +133,9 @@ def new_raw_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
 def defs() -> dg.Definitions:
     """Gather jobs, schedule, sensor and the commit."""
     root = project_root()
-    stages = {stage.target: stage.asset for stage in read_stages(root)}
-    promoted = [CHAMPION] if set(JUDGED) <= stages.keys() else []
+    stages = read_stages(root)
+    last = [one.asset for one in stages if not any(one.feeds(other) for other in stages)]
+    promoted = [CHAMPION] if set(JUDGED) <= {one.target for one in stages} else []
     retrain = dg.define_asset_job(
         RETRAIN,
         selection=PIPELINE | dg.AssetSelection.assets(*promoted, COMMIT),
@@ -141,7 +146,7 @@ def defs() -> dg.Definitions:
         "is refused is kept, and the run succeeds.",
     )
     return dg.Definitions(
-        assets=[build_commit([*stages.values(), *promoted])],
+        assets=[build_commit([*last, *promoted])],
         jobs=[pipeline, retrain],
         schedules=[build_schedule(root)],
         sensors=[new_raw_data],
