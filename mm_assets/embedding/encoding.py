@@ -35,7 +35,7 @@ SHARD_BYTES = 64_000_000  # or fewer, where they are long sequences
 
 
 def compute_missing(
-    cells: Cells, shares: Sequence[Share], workspace: Workspace, *, at_once: int = SHARD
+    cells: Cells, shares: Sequence[Share], workspace: Workspace, *, at_once: int | None = None
 ) -> tuple[int, int]:
     """Compute what the store lacks, and say how much that was.
 
@@ -43,7 +43,7 @@ def compute_missing(
         cells: Of one modality.
         shares: Who makes which rows' vectors.
         workspace: Where they are written.
-        at_once: How many rows are computed between two writes to the store.
+        at_once: How many rows are computed between two writes to the store; by default `SHARD`.
 
     Returns:
         How many vectors were computed, and how many were there.
@@ -69,7 +69,7 @@ def compute_missing(
         if len(missing):
             # The largest come first, so that too little memory shows at once.
             order = np.lexsort((cells.keys[missing], -cells.sizes[missing]))
-            _compute(cells, share, missing[order], at_once)
+            _compute(cells, share, missing[order], at_once or SHARD)
     announce(f"embed@{cells.name}: {new} vectors computed, {stored} from the store")
     return new, stored
 

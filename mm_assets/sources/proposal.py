@@ -87,7 +87,11 @@ def write_proposal(survey: Survey, *, before: Config | None = None) -> str:
             "gates: {quarantined_share: 0.05}           # more broken rows than this stop the "
             "pipeline",
         ],
-        ['schedule: {cron: "0 3 * * *", timezone: UTC}   # the daily retraining'],
+        [
+            'schedule: {cron: "0 3 * * *", timezone: UTC}   # the daily retraining',
+            "# Batches in the drop folder start one, too, where they differ or are many rows.",
+            "drift: {folder: incoming, p_value: 0.01, enough_rows: 500}",
+        ],
     ]
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
