@@ -135,6 +135,9 @@ def defs() -> dg.Definitions:
             "`pip install mm-assets[ray]`, or take it out"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of each run
+    # Without it Ray would look for a cluster that somebody once started on this machine, and wait for
+    # it, even where it is gone.
+    os.environ.setdefault("RAY_ADDRESS", "local")
     from dagster_ray import LocalRay
 
     return dg.Definitions(
