@@ -34,10 +34,10 @@ repro: setup  ## the whole pipeline through DVC alone
 	@dvc repro
 
 check: setup  ## what to run while working: style, types, import directions, fast tests
-	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow" -n 2 --dist loadgroup
+	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow" -n 2 --dist loadfile
 
 test: setup  ## everything that CI runs
-	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -n 2 --dist loadgroup
+	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -n 2 --dist loadfile
 
 clean:  ## remove what the pipeline made (not data, weights, or the embedding store)
 	rm -rf artifacts

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
+
+# DVC has no types; these tell at least which of its objects is meant.
+DvcRepo: TypeAlias = Any
+DvcStage: TypeAlias = Any
+DvcOut: TypeAlias = Any  # or a dependency
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Declared:
     plots: tuple[DeclaredPlot, ...]
 
     @classmethod
-    def read(cls, repo: Any, root: Path) -> Declared:  # noqa: ANN401 - DVC is untyped
+    def read(cls, repo: DvcRepo, root: Path) -> Declared:
         """Read it off DVC's index; DVC's public readers of it open every data file, too."""
         index = repo.index
         metrics = [
@@ -55,13 +60,13 @@ class Declared:
                 plots += [_read_plot(title, props or {}, locate) for title, props in named.items()]
         return cls(tuple(metrics), tuple(plots))
 
-    def metrics_of(self, stage: Any, root: Path) -> tuple[PurePosixPath, ...]:  # noqa: ANN401
+    def metrics_of(self, stage: DvcStage, root: Path) -> tuple[PurePosixPath, ...]:
         """List the metrics files that are, or lie in, a stage's outs."""
         outs = {relative(out, root): out for out in stage.outs}
         own = [path for path, out in outs.items() if out.metric]
         return tuple(dict.fromkeys([*own, *(path for path in self.metrics if lies_in(path, outs))]))
 
-    def plots_of(self, stage: Any, root: Path) -> tuple[DeclaredPlot, ...]:  # noqa: ANN401
+    def plots_of(self, stage: DvcStage, root: Path) -> tuple[DeclaredPlot, ...]:
         """List the plots of a stage's outs; of one drawn from several stages' files, its part."""
         outs = {relative(out, root): out for out in stage.outs}
         own = [
@@ -86,7 +91,7 @@ def overlap(one: PurePosixPath, other: PurePosixPath) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def relative(item: Any, root: Path) -> PurePosixPath:  # noqa: ANN401
+def relative(item: DvcOut, root: Path) -> PurePosixPath:
     """Give the path of an out or dependency; of one that lies elsewhere, its whole address."""
     if item.protocol != "local":
         return PurePosixPath(item.def_path)

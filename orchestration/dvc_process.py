@@ -17,10 +17,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mm_assets.contracts.errors import DiskError
 from mm_assets.data.disk import name_disk_errors
+from orchestration.dvc_declared import DvcOut, DvcStage
 
 BUSY = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
@@ -102,11 +102,11 @@ def watch_inputs() -> None:
     run_command, save_deps = running.cmd_run, Stage.save_deps
     before: dict[str, dict[str, object]] = {}
 
-    def run_watched(stage: Any, *args: object, **options: object) -> None:  # noqa: ANN401 - DVC is untyped
+    def run_watched(stage: DvcStage, *args: object, **options: object) -> None:
         before[stage.addressing] = fingerprint(stage)
         run_command(stage, *args, **options)
 
-    def save_unmoved(stage: Any, *args: object, **options: object) -> None:  # noqa: ANN401
+    def save_unmoved(stage: DvcStage, *args: object, **options: object) -> None:
         save_deps(stage, *args, **options)
         old = before.pop(stage.addressing, None)
         if old is None:  # its command has not run
@@ -122,7 +122,7 @@ def watch_inputs() -> None:
     running.cmd_run, Stage.save_deps = run_watched, save_unmoved
 
 
-def fingerprint(stage: Any) -> dict[str, object]:  # noqa: ANN401
+def fingerprint(stage: DvcStage) -> dict[str, object]:
     """Take size and modification time of every file that a stage depends on, and its parameters.
 
     A file rewritten with equal bytes counts as moved: whether the stage read it before, after or
@@ -142,7 +142,7 @@ def fingerprint(stage: Any) -> dict[str, object]:  # noqa: ANN401
     return found
 
 
-def _stat_files(dep: Any) -> dict[str, object]:  # noqa: ANN401
+def _stat_files(dep: DvcOut) -> dict[str, object]:
     path, root = dep.fs_path, dep.repo.root_dir
     files = dep.dvcignore.find(dep.fs, path) if dep.fs.isdir(path) else [path]
     found: dict[str, object] = {}

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,6 +20,9 @@ from mm_assets.contracts.errors import ConfigError, StageError
 from orchestration.dvc_declared import (
     Declared,
     DeclaredPlot,
+    DvcOut,
+    DvcRepo,
+    DvcStage,
     lies_in,
     overlap,
     relative,
@@ -162,7 +164,7 @@ def refuse_shared_assets(stages: Iterable[Stage]) -> None:
         owners[stage.asset] = stage.target
 
 
-def open_repo(root: Path) -> Any:  # noqa: ANN401 - DVC is untyped
+def open_repo(root: Path) -> DvcRepo:
     """Open DVC's `Repo` at just this folder.
 
     Raises:
@@ -216,7 +218,7 @@ class DvcProject:
 
     def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
         self.root, self.environment = root, dict(environment or {})
-        self._repo: Any = None
+        self._repo: DvcRepo = None
         self._signature: dict[Path, tuple[int, int, int]] = {}
 
     def read_records(self, *targets: str, judge: bool = True) -> dict[str, Record]:
@@ -244,7 +246,7 @@ class DvcProject:
             }
 
     @contextmanager
-    def _lock(self) -> Iterator[Any]:
+    def _lock(self) -> Iterator[DvcRepo]:
         """Open DVC's `Repo`, waiting for its repository lock."""
         if self._repo is None:
             self._repo = open_repo(self.root)
@@ -272,7 +274,7 @@ class DvcProject:
         return {file: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
 
-def _describe(stage: Any, root: Path, declared: Declared) -> Stage:  # noqa: ANN401 - DVC is untyped
+def _describe(stage: DvcStage, root: Path, declared: Declared) -> Stage:
     target = _target(stage, root)
     deps, params = [], []
     for dep in stage.deps:
@@ -307,7 +309,7 @@ def _describe(stage: Any, root: Path, declared: Declared) -> Stage:  # noqa: ANN
     )
 
 
-def _read_meta(stage: Any, target: str, *, is_source: bool) -> DagsterMeta:  # noqa: ANN401
+def _read_meta(stage: DvcStage, target: str, *, is_source: bool) -> DagsterMeta:
     raw = (stage.meta or {}).get("dagster", {})
     defaults = {"group": "data", "kinds": ["dvc"]} if is_source else {}
     try:
@@ -319,7 +321,7 @@ def _read_meta(stage: Any, target: str, *, is_source: bool) -> DagsterMeta:  # n
 
 
 def _record(
-    stage: Any,  # noqa: ANN401
+    stage: DvcStage,
     root: Path,
     declared: Declared,
     *,
@@ -348,7 +350,7 @@ def _record(
 
 
 def _find_recorded(
-    out: Any,  # noqa: ANN401
+    out: DvcOut,
     wanted: list[PurePosixPath],
     root: Path,
 ) -> Iterator[tuple[PurePosixPath, Path]]:
@@ -373,7 +375,7 @@ def _find_recorded(
             yield path, file
 
 
-def _find_pages(out: Any, root: Path) -> Iterator[tuple[PurePosixPath, str]]:  # noqa: ANN401
+def _find_pages(out: DvcOut, root: Path) -> Iterator[tuple[PurePosixPath, str]]:
     """Find the HTML files that are an out or lie at the top of one, which DVC has in its cache."""
     at = relative(out, root)
     if not out.hash_info or not out.use_cache or not out.stage.cmd:
@@ -386,7 +388,7 @@ def _find_pages(out: Any, root: Path) -> Iterator[tuple[PurePosixPath, str]]:  #
         yield at / file.name, f"{out.hash_info.value}/{file.name}"
 
 
-def _digest(hashes: Mapping[str, Any]) -> str | None:
+def _digest(hashes: Mapping[str, object]) -> str | None:
     """Take one out's hash as it is, and digest those of several; there may be none to go by."""
     values = list(hashes.values())
     if not values or not all(values):
@@ -397,17 +399,17 @@ def _digest(hashes: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _is_report(out: Any) -> bool:  # noqa: ANN401
+def _is_report(out: DvcOut) -> bool:
     root = Path(out.repo.root_dir)
     return relative(out, root).is_relative_to(REPORTS) and bool(out.hash_info)
 
 
-def _recorded_file(out: Any) -> Path:  # noqa: ANN401
+def _recorded_file(out: DvcOut) -> Path:
     cached = Path(out.cache.oid_to_path(out.hash_info.value))
     return cached if cached.exists() else Path(out.fs_path)
 
 
-def _target(stage: Any, root: Path) -> str:  # noqa: ANN401
+def _target(stage: DvcStage, root: Path) -> str:
     file = PurePosixPath(Path(stage.path).relative_to(root.resolve()).as_posix())
     name: str | None = getattr(stage, "name", None)
     if name is None:
@@ -415,13 +417,13 @@ def _target(stage: Any, root: Path) -> str:  # noqa: ANN401
     return name if str(file) == "dvc.yaml" else f"{file}:{name}"
 
 
-def _is_params(dep: Any) -> bool:  # noqa: ANN401
+def _is_params(dep: DvcOut) -> bool:
     from dvc.dependency import ParamsDependency
 
     return isinstance(dep, ParamsDependency)
 
 
-def _find_vars(stage: Any) -> Iterator[Path]:  # noqa: ANN401
+def _find_vars(stage: DvcStage) -> Iterator[Path]:
     """Find the files that templates of a stage's `dvc.yaml` are filled from, beside `params.yaml`."""
     contents = getattr(stage.dvcfile, "contents", None) or {}  # a .dvc file has none
     blocks = [contents, *(contents.get("stages") or {}).values()]

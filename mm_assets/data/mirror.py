@@ -86,11 +86,14 @@ def _list_files(folder: Path) -> dict[str, os.stat_result]:
     """Give the state of every file below a folder, by its path in it."""
     found = {}
     start = len(str(folder)) + 1
-    for at, _, names in os.walk(folder):
-        for name in names:
-            path = f"{at}/{name}"  # a path object each would take most of the time
-            try:
-                found[path[start:]] = os.stat(path)  # noqa: PTH116
-            except FileNotFoundError:  # gone this moment, or a link that leads nowhere
-                continue
+    waiting = [str(folder)]
+    while waiting:
+        # Gone this moment, or a link that leads nowhere.
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:  # a path object each would take most of the time
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_dir():
+                    with contextlib.suppress(FileNotFoundError):
+                        found[entry.path[start:]] = entry.stat()
     return found

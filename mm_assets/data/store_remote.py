@@ -16,12 +16,13 @@ from pathlib import Path
 
 import fsspec
 
-from mm_assets.contracts.errors import StoreError
+from mm_assets.contracts.errors import MMAssetsError, StoreError
 from mm_assets.data.atomic import atomic_file
 from mm_assets.data.parallel import map_ahead
 from mm_assets.data.progress import show_progress
 
 AT_ONCE = 8
+DONE = "done"  # the folder of names that `note_work` keeps
 FILES = re.compile(r"[0-9a-f]{64}/(encoder\.json|\w+\.parquet)|states/[0-9a-f]{64}\.safetensors")
 WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "az"}  # where an object is not seen before it is whole
 
@@ -68,13 +69,13 @@ class RemoteStore:
     def has_work(self, name: str) -> bool:
         """Tell whether `note_work` was called with a name, by any machine."""
         with self._naming():
-            return bool(self._fs.exists(f"{self._base}/work/{name}"))
+            return bool(self._fs.exists(f"{self._base}/{DONE}/{name}"))
 
     def note_work(self, name: str) -> None:
         """Remember there that all vectors of some work are there."""
         with self._naming():
-            self._fs.makedirs(f"{self._base}/work", exist_ok=True)
-            self._fs.pipe_file(f"{self._base}/work/{name}", b"")
+            self._fs.makedirs(f"{self._base}/{DONE}", exist_ok=True)
+            self._fs.pipe_file(f"{self._base}/{DONE}/{name}", b"")
 
     def _list(self) -> dict[str, int]:
         """List what is there now."""
@@ -137,17 +138,20 @@ class RemoteStore:
 
         Raises:
             StoreError: It cannot.
+            MMAssetsError: The block's own, as it is.
         """
         try:
             yield
-        except StoreError:
+        except MMAssetsError:
             raise
         except ImportError as error:
             raise StoreError(
                 f"the store at {self.url} needs a package that is not installed ({error}); for S3 "
                 "`pip install mm-assets[s3]`"
             ) from None
-        except Exception as error:  # each kind of remote has errors of its own
+        except Exception as error:
+            # Only calls of fsspec stand in such a block, and what they raise is the network library's
+            # of that kind of URL (botocore's, aiohttp's, ...): there is no class above them all.
             raise StoreError(
                 f"the store at {self.url} cannot be reached ({type(error).__name__}: {error}); check "
                 "the URL, the network and the credentials"

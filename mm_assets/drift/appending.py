@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mm_assets.contracts.errors import SourceError
 from mm_assets.data.delimited import DEFAULT_DELIMITERS, decode_lines
@@ -69,18 +69,12 @@ def _fill(
     new: pd.DataFrame, before: pd.DataFrame, rows: Sequence[int], paths: Paths
 ) -> list[list[Any]]:
     """Give the chosen rows in the order of the table's columns, null as None."""
+    known = new.astype("object").where(new.notna(), None)
     filled = []
     for row in rows:
-        cells = {name: new[name].iat[row] for name in new.columns} | dict(paths.get(row, {}))
-        filled.append([_clear(cells.get(name)) for name in before.columns])
+        cells = {name: known[name].iat[row] for name in known.columns} | dict(paths.get(row, {}))
+        filled.append([cells.get(name) for name in before.columns])
     return filled
-
-
-def _clear(value: Any) -> Any:  # noqa: ANN401 - a cell may hold anything
-    """Make None of what pandas calls null."""
-    import pandas as pd
-
-    return None if pd.isna(value) is True else value
 
 
 def _append_delimited(
@@ -145,6 +139,7 @@ def _append_parquet(
             column = pa.chunked_array([pa.array(values, column.type)])
         try:
             columns.append(column.cast(field.type))
+        # A value that does not fit, other fields, no cast at all; not memory, which is no fault of it.
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise SourceError(
                 f"{incoming}: column {field.name!r} must hold {field.type}, as {path.name} of data/ "
@@ -192,7 +187,7 @@ def _require_appended(
     same = list(after.columns) == list(before.columns) and len(after) == len(before) + len(added)
     for place, name in enumerate(before.columns if same else ()):
         known = after[name].iloc[: len(before)].reset_index(drop=True)
-        new = [_clear(value) for value in after[name].iloc[len(before) :].tolist()]
+        new = after[name].iloc[len(before) :].tolist()
         # In a column of objects (or one that was all null) equal values may be of unlike types.
         same = same and (
             known.equals(before[name]) or list(known.dropna()) == list(before[name].dropna())
@@ -213,8 +208,9 @@ def is_equal(one: object, other: object) -> bool:
 
 def _plain(value: object) -> object:
     """Give arrays as lists, and null as None."""
-    cleared = _clear(value)
-    inner = cleared.tolist() if hasattr(cleared, "tolist") else cleared
+    import pandas as pd
+
+    inner = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(inner, (list, tuple)):
         return [_plain(item) for item in inner]
-    return inner
+    return None if pd.isna(cast("Any", inner)) is True else inner  # its stubs name some types alone

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from mm_assets.contracts.config import FinetuneConfig, TrainConfig
 from mm_assets.contracts.errors import ConfigError
@@ -111,4 +112,5 @@ def build_average(model: FusionModel, config: TrainConfig) -> AveragedModel | No
     """
     if config.ema is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))  # type: ignore[no-untyped-call] # PyTorch has not annotated it
+    share = 1 - config.ema  # of the new weights
+    return AveragedModel(model, avg_fn=lambda mean, new, _: torch.lerp(mean, new, share))

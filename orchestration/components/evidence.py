@@ -80,7 +80,7 @@ def show_picture(title: str, kind: str, content: bytes) -> dg.MetadataValue[Any]
     return dg.MetadataValue.md(f"![{title}](data:{kind};base64,{data})")
 
 
-def _parse(file: Path, path: PurePosixPath) -> Any:  # noqa: ANN401 - whatever the file holds
+def _parse(file: Path, path: PurePosixPath) -> object:
     """Parse a JSON, YAML or TOML file as DVC does; `path` tells which it is.
 
     Raises:
@@ -102,7 +102,7 @@ def _flatten(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
             yield f"{before}{name}", value
 
 
-def _show_value(value: Any) -> dg.MetadataValue[Any]:  # noqa: ANN401
+def _show_value(value: object) -> dg.MetadataValue[Any]:
     """Show a number as a number; one that is none (NaN, infinite) as the text that it is."""
     if isinstance(value, bool):
         return dg.MetadataValue.bool(value)
@@ -197,7 +197,7 @@ def _read_rows(file: Path, path: PurePosixPath) -> list[Row]:
     return found
 
 
-def _find_rows(content: Any) -> Iterator[list[Row]]:  # noqa: ANN401
+def _find_rows(content: object) -> Iterator[list[Row]]:
     if isinstance(content, list) and content and all(isinstance(row, Mapping) for row in content):
         yield content
     elif isinstance(content, Mapping):

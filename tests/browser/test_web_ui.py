@@ -7,7 +7,6 @@ from playwright.sync_api import expect
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("browser"),  # one server for all
     pytest.mark.usefixtures("photograph"),
 ]
 
