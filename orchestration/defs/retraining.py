@@ -76,7 +76,9 @@ def record(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         metadata={
             "commit": dg.MetadataValue.text(said),
             "message": dg.MetadataValue.md(f"```\n{message}\n```"),
-            "take it over": dg.MetadataValue.md("`git merge retraining && dvc checkout`"),
+            "take it over": dg.MetadataValue.md(
+                "`git merge retraining && dvc checkout`, with your own `dvc.lock` committed"
+            ),
             "worktree": dg.MetadataValue.path(Workspace(root).retraining),
         },
         data_version=dg.DataVersion(commit) if commit else None,
