@@ -402,7 +402,7 @@ class AlertsConfig(Section):
 
 
 class ShardsConfig(Section):
-    """Embedding by shards on Ray; its presence offers the asset `filled_store`."""
+    """Embedding by shards on Ray; its presence offers the job `fill_store`."""
 
     rows: Annotated[int, Field(ge=1)] = 20_000
     threads: Annotated[int, Field(ge=1)] = 1  # of a worker, which asks Ray for as many cores

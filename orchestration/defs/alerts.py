@@ -198,8 +198,10 @@ def read_checks(context: dg.SensorEvaluationContext, run: dg.DagsterRun) -> Iter
 
 
 def _list_actions(repository: dg.RepositoryDefinition | None) -> Set[dg.AssetKey]:
-    graph = repository.asset_graph if repository else None
-    return dg.AssetSelection.groups(ACTIONS).resolve(graph) if graph else set()
+    if repository is None:
+        return set()
+    graph = repository.asset_graph  # a selection by group would leave out what only jobs make
+    return {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == ACTIONS}
 
 
 @dg.definitions

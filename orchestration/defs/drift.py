@@ -5,7 +5,7 @@ compared; `waiting_batches` starts job `retrain`, and may be switched on or left
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from orchestration.components.evidence import IMAGE_TYPES, show_picture
 from orchestration.defs.promotion import ACTIONS
 from orchestration.defs.retraining import RETRAIN
 from orchestration.dvc_stages import Stage, project_root, read_stages
-from orchestration.worktree import BATCHES
+from orchestration.retraining.run import BATCHES
 
 REPORT = "drift_report"
 BATCH = "mm/batch"  # a tag of runs
@@ -41,8 +41,9 @@ UNFINISHED = [
 
 drift = dg.define_asset_job(
     "drift",
-    selection=dg.AssetSelection.assets(REPORT),
-    description="Compares one batch of the drop folder with what the current model was trained on.",
+    selection=dg.AssetSelection.checks_for_assets(REPORT),
+    description="Compares one batch of the drop folder with what the current model was trained on: "
+    "`batch` in the launchpad names its folder.\n\n`mm drift BATCH`",
 )
 
 
@@ -52,36 +53,33 @@ class DriftRun(dg.Config):
     batch: str
 
 
-def build_report(deps: Iterable[str]) -> dg.AssetsDefinition:
-    """Make the asset whose materialization compares a batch; drift fails no run.
+def build_report(deps: Iterable[str]) -> dg.AssetSpec:
+    """Make the asset that shows the last batch's report; job `drift` makes it, and no other run.
 
     Args:
-        deps: The assets that it is compared with.
+        deps: The assets that a batch is compared with.
     """
-
-    @dg.asset(
-        key=REPORT,
+    return dg.AssetSpec(
+        REPORT,
         deps=list(deps),
         group_name=ACTIONS,
         kinds={"scipy"},
         owners=["team:data"],
         description="How an incoming batch compares with the rows that the current model was "
-        "trained on. `batch` in the launch configuration names its folder in the drop folder.\n\n"
-        "`mm drift BATCH`",
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=REPORT, description=text) for name, text in CHECKS.items()
-        ],
+        "trained on. To compare one, launch job `drift`, or switch on sensor `incoming_batches`.",
     )
-    def run(
-        context: dg.AssetExecutionContext, config: DriftRun
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        yield materialize(config.batch, context.log.info)
-
-    return run
 
 
-def materialize(batch: str, log: Callable[[str], None]) -> dg.MaterializeResult[None]:
-    """Compare, and tell what came of it.
+@dg.multi_asset_check(
+    name=REPORT,
+    specs=[
+        dg.AssetCheckSpec(name, asset=REPORT, description=text) for name, text in CHECKS.items()
+    ],
+)
+def compare(
+    context: dg.AssetCheckExecutionContext, config: DriftRun
+) -> Iterator[dg.AssetCheckResult]:
+    """Compare a batch, show the report, and judge it; drift fails no run.
 
     Raises:
         dagster.Failure: There is no such batch, its table cannot be read, or the stages before it
@@ -91,13 +89,13 @@ def materialize(batch: str, log: Callable[[str], None]) -> dg.MaterializeResult[
 
     root = project_root()
     try:
-        report = compare_batch(root, batch)
+        report = compare_batch(root, config.batch)
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
-    log(report.explain())
-    return dg.MaterializeResult(
-        metadata=describe(report, Workspace(root).drift / batch), check_results=check(report)
-    )
+    context.log.info(report.explain())
+    metadata = describe(report, Workspace(root).drift / config.batch)
+    context.op_execution_context.log_event(dg.AssetMaterialization(REPORT, metadata=metadata))
+    yield from check(report)
 
 
 def describe(report: DriftReport, folder: Path) -> dict[str, dg.MetadataValue[Any]]:
@@ -270,6 +268,7 @@ def defs() -> dg.Definitions:
         return dg.Definitions()
     return dg.Definitions(
         assets=[build_report(list_deps(stages))],
+        asset_checks=[compare],
         jobs=[drift],
         sensors=[incoming_batches, waiting_batches],
     )

@@ -1,7 +1,7 @@
 """Looking for better parameters: an action, since it remembers, and a person takes what it proposes."""
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.search.proposal import HISTORY_FILE, PROPOSAL_FILE, Proposal
 from orchestration.components.events import make_table
+from orchestration.defs.promotion import ACTIONS
 from orchestration.dvc_stages import Stage, project_root, read_stages
 
-ACTIONS = "actions"  # the group of assets that no run of the whole pipeline materializes
+PROPOSAL = "hyperparameter_search"
 
 
 class SearchRun(dg.Config):
@@ -22,46 +23,51 @@ class SearchRun(dg.Config):
     trials: int | None = None
 
 
-def build_search(deps: Iterable[str]) -> dg.AssetsDefinition:
-    """Make the asset whose materialization runs a search; params.yaml stays as it is.
+def build_proposal(deps: Iterable[str]) -> dg.AssetSpec:
+    """Make the asset that shows what the last search proposes; job `search` makes it, and no other run.
 
     Args:
         deps: The assets that trials are trained on.
     """
-
-    @dg.asset(
-        key="hyperparameter_search",
+    return dg.AssetSpec(
+        PROPOSAL,
         deps=list(deps),
         group_name=ACTIONS,
         kinds={"optuna", "pytorch"},
         owners=["team:ml"],
-        description="Better parameters, looked for on validation rows and proposed. A search that "
-        "was stopped goes on where it was. `trials` in the launch configuration says how many in "
-        "all, else `search.trials` of params.yaml.\n\n`mm search`, and `mm search --apply` to take "
-        "what it proposes",
+        description="Better parameters, looked for on validation rows and proposed. To look for "
+        "them, launch job `search`; `mm search --apply` takes what it proposes.",
     )
-    def run(
-        context: dg.AssetExecutionContext, config: SearchRun
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        yield materialize(config.trials, context.log.info)
-
-    return run
 
 
-def materialize(trials: int | None, log: Callable[[str], None]) -> dg.MaterializeResult[None]:
-    """Search, and tell what came of it.
+@dg.op(name=PROPOSAL)
+def look(context: dg.OpExecutionContext, config: SearchRun) -> None:
+    """Search, and show what came of it; params.yaml stays as it is.
 
     Raises:
         dagster.Failure: The stages before it have not run, or params.yaml is wrong.
     """
     from mm_assets.search.trials import search  # brings torch, which loading definitions must not
 
+    root = project_root()
     try:
-        proposal = search(project_root(), trials, tell=log)
+        proposal = search(root, config.trials, tell=context.log.info)
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
-    log(proposal.explain())
-    return dg.MaterializeResult(metadata=describe(proposal, Workspace(project_root()).search))
+    context.log.info(proposal.explain())
+    metadata = describe(proposal, Workspace(root).search)
+    context.log_event(dg.AssetMaterialization(PROPOSAL, metadata=metadata))
+
+
+@dg.job(
+    name="search",
+    description="Looks for better parameters on validation rows and proposes a change of params.yaml. "
+    "One that was stopped goes on where it was. `trials` in the launchpad says how many in all, else "
+    "`search.trials` of params.yaml.\n\n`mm search`",
+)
+def search_job() -> None:
+    """Run the one op."""
+    look()
 
 
 def describe(proposal: Proposal, folder: Path) -> dict[str, dg.MetadataValue[Any]]:
@@ -114,4 +120,4 @@ def defs() -> dg.Definitions:
     stages = read_stages(project_root())
     if "augment" not in {stage.target for stage in stages}:
         return dg.Definitions()
-    return dg.Definitions(assets=[build_search(list_deps(stages))])
+    return dg.Definitions(assets=[build_proposal(list_deps(stages))], jobs=[search_job])

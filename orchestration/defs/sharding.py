@@ -18,8 +18,11 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.config import ComputeConfig, ShardsConfig, validate_options
 from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
+from orchestration.components.events import make_table
+from orchestration.defs.promotion import ACTIONS
 from orchestration.dvc_stages import project_root, read_stages
 
+FILLED = "filled_store"
 LOG_EVERY_S = 10.0
 # What workers print is in Ray's own logs; a line a shard would drown ours.
 OPTIONS = {"include_dashboard": False, "log_to_driver": False}
@@ -31,34 +34,26 @@ class Chosen(dg.Config):
     modalities: list[str] = Field(default_factory=list)
 
 
-def build_filled_store(asked: ShardsConfig, deps: list[str]) -> dg.AssetsDefinition:
-    """Make the asset whose materialization embeds on Ray.
+def build_filled_store(deps: list[str]) -> dg.AssetSpec:
+    """Make the asset that shows what was last filled in; job `fill_store` makes it, and no other run.
 
     Args:
-        asked: `compute.shards` of params.yaml.
         deps: The asset that holds the rows.
     """
-
-    @dg.asset(
-        key="filled_store",
+    return dg.AssetSpec(
+        FILLED,
         deps=deps,
-        group_name="actions",
+        group_name=ACTIONS,
         kinds={"ray", "pytorch"},
         owners=["team:ml"],
-        required_resource_keys={"ray"},
         description="Every modality's vectors, computed by shards on Ray and kept in the embedding "
-        "store, where the embed stages find them. Shards that are there already cost little.",
+        "store, where the embed stages find them. To compute them, launch job `fill_store`.",
     )
-    def run(context: dg.AssetExecutionContext, config: Chosen) -> dg.MaterializeResult[None]:
-        return materialize(asked, config.modalities, context.log.info)
-
-    return run
 
 
-def materialize(
-    asked: ShardsConfig, modalities: list[str], log: Callable[[str], None]
-) -> dg.MaterializeResult[None]:
-    """Fill the store, and tell what that took.
+@dg.op(name=FILLED, required_resource_keys={"ray"})
+def fill(context: dg.OpExecutionContext, config: Chosen) -> None:
+    """Fill the store, and show what that took.
 
     Raises:
         dagster.Failure: A modality is unknown, or a shard failed.
@@ -68,22 +63,29 @@ def materialize(
     root = project_root()
     try:
         project = load_project(root)
+        asked = project.config.compute.shards or ShardsConfig()
         rows = [
-            [key, *_fill(root, key, asked, log)] for key in modalities or list(project.modalities)
+            [key, *_fill(root, key, asked, context.log.info)]
+            for key in config.modalities or list(project.modalities)
         ]
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
     columns = ["modality", "shards", "computed", "stored", "seconds"]
-    return dg.MaterializeResult(
-        metadata={
-            "computed": sum(row[2] for row in rows),
-            "stored": sum(row[3] for row in rows),
-            "modalities": dg.MetadataValue.table(
-                records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
-                schema=dg.TableSchema([dg.TableColumn(name, "any") for name in columns]),
-            ),
-        }
-    )
+    metadata = {
+        "computed": sum(row[2] for row in rows),
+        "stored": sum(row[3] for row in rows),
+        "modalities": make_table(columns, rows),
+    }
+    context.log_event(dg.AssetMaterialization(FILLED, metadata=metadata))
+
+
+@dg.job(
+    description="Computes vectors by shards on Ray and keeps them in the embedding store. Shards that "
+    "are there already cost little. `modalities` in the launchpad names which; else all.",
+)
+def fill_store() -> None:
+    """Run the one op."""
+    fill()
 
 
 def _fill(root: Path, key: str, asked: ShardsConfig, log: Callable[[str], None]) -> list[Any]:
@@ -141,7 +143,8 @@ def defs() -> dg.Definitions:
     from dagster_ray import LocalRay
 
     return dg.Definitions(
-        assets=[build_filled_store(asked, [stages["augment"]])],
+        assets=[build_filled_store([stages["augment"]])],
+        jobs=[fill_store],
         # Ray of this machine, or of the cluster that the variable RAY_ADDRESS names.
         resources={"ray": LocalRay(ray_init_options=OPTIONS)},
     )

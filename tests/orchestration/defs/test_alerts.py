@@ -41,15 +41,12 @@ def refusing():
     return dg.MaterializeResult(check_results=[check(NOT_WORSE)])
 
 
-@dg.asset(
-    group_name=ACTIONS, check_specs=[dg.AssetCheckSpec("text_is_as_before", asset="drift_report")]
-)
-def drift_report():
+@dg.asset_check(name="text_is_as_before", asset="drift_report")
+def drifted():
     description = "p 0.001, needed at least 0.01"
-    failed = dg.AssetCheckResult(
+    return dg.AssetCheckResult(
         passed=False, severity=dg.AssetCheckSeverity.WARN, description=description
     )
-    return dg.MaterializeResult(check_results=[failed])
 
 
 @dg.asset(group_name="model", check_specs=[dg.AssetCheckSpec("model_is_trained", asset="model")])
@@ -63,7 +60,15 @@ def retraining_commit():
     raise dg.Failure("git is not to be found")
 
 
-DEFINITIONS = dg.Definitions(assets=[refusing, drift_report, model, retraining_commit])
+DEFINITIONS = dg.Definitions(
+    assets=[
+        refusing,
+        dg.AssetSpec("drift_report", group_name=ACTIONS),  # only a job makes it
+        model,
+        retraining_commit,
+    ],
+    asset_checks=[drifted],
+)
 
 
 class Daemon:
@@ -87,7 +92,10 @@ class Daemon:
         return result.skip_message
 
     def run(self, *assets):
-        return dg.materialize([*assets], instance=self.instance, raise_on_error=False)
+        everything = dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks()
+        return dg.materialize(
+            [*assets], selection=everything, instance=self.instance, raise_on_error=False
+        )
 
 
 @pytest.fixture
@@ -136,7 +144,7 @@ def test_refusal_and_drift_of_runs_that_succeed_reach_who_asked(daemon, webhook,
     )
     daemon.tick()
     assert daemon.run(refusing).success
-    assert daemon.run(drift_report, model).success
+    assert daemon.run(drifted, model).success
     assert daemon.tick() == "2 alerts told"
     [document] = webhook.documents
     assert document["reasons"][0]["why"] == (
@@ -168,7 +176,7 @@ def test_an_undelivered_alert_waits_while_the_other_channel_goes_on(
     daemon.configure(webhook={"url": webhook.url}, email=address(mail), log=None)
     daemon.tick()
     webhook.answers = [500, 503]
-    runs = [daemon.run(refusing).run_id, daemon.run(drift_report).run_id]
+    runs = [daemon.run(refusing).run_id, daemon.run(drifted).run_id]
     waits = "2 alerts told; undelivered, tried again at the next tick: webhook"
     assert daemon.tick() == waits
     assert "the webhook answered 500" in capfd.readouterr().err

@@ -2,18 +2,21 @@ import dagster as dg
 import pytest
 
 from orchestration.defs.retraining import PIPELINE
-from orchestration.defs.search import build_search
+from orchestration.defs.search import search_job
 
 pytestmark = pytest.mark.slow  # each starts Dagster anew
 
 SEARCH = dg.AssetKey("hyperparameter_search")
 
 
-def test_it_is_no_part_of_what_a_run_of_the_pipeline_materializes():
+def test_only_its_job_runs_it():
     from orchestration.definitions import defs
 
-    graph = defs().resolve_asset_graph()
+    definitions = defs()
+    graph = definitions.resolve_asset_graph()
+    assert not graph.get(SEARCH).is_executable  # so *Materialize all* leaves it out
     assert SEARCH not in PIPELINE.resolve(graph)
+    assert list(definitions.resolve_job_def("search").graph.node_dict) == [SEARCH.path[0]]
     names = {key.to_user_string() for key in graph.get(SEARCH).parent_keys}
     assert {"augmented_samples", "text_embeddings"} <= names
 
@@ -27,8 +30,7 @@ def test_a_pipeline_without_samples_has_none(root):
 def launch(project, monkeypatch, **config):
     monkeypatch.setenv("MM_PROJECT", str(project.root))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
-            [build_search([])],
+        result = search_job.execute_in_process(
             instance=instance,
             raise_on_error=False,
             run_config={"ops": {"hyperparameter_search": {"config": config}}},

@@ -103,11 +103,8 @@ def is_filling(process):
 def materialize(**config):
     definitions = sharding.defs()
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
-            list(definitions.assets),
-            resources=definitions.resources,
-            instance=instance,
-            run_config={"ops": {"filled_store": {"config": config}}},
+        result = definitions.resolve_job_def("fill_store").execute_in_process(
+            instance=instance, run_config={"ops": {"filled_store": {"config": config}}}
         )
     (event,) = result.asset_materializations_for_node("filled_store")
     return event.metadata
@@ -155,7 +152,9 @@ def test_a_sample_that_broke_is_named_as_in_the_stage(root):
 
 def test_nothing_is_offered_unless_params_ask_for_it(root):
     YAML().dump({**PARAMS, "compute": {}}, root / "params.yaml")
-    assert not sharding.defs().assets
+    offered = sharding.defs()
+    assert not offered.assets
+    assert not offered.jobs
 
 
 def test_what_the_page_on_scaling_says_for_params_is_valid():
