@@ -9,7 +9,7 @@ from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.registry.promotion import Outcome, promote, roll_back
 from mm_assets.registry.record import GATES, Claim, Gate
-from orchestration import worktree
+from orchestration.retraining import worktree
 from orchestration.dvc_stages import project_root, read_stages
 
 ACTIONS = "actions"  # the group of assets that no run of the whole pipeline materializes

@@ -15,7 +15,7 @@ from mm_assets.contracts.config import ScheduleConfig, validate_options
 from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import sign_folder
-from orchestration import worktree
+from orchestration.retraining import worktree
 from orchestration.defs.promotion import ACTIONS, CHAMPION, JUDGED
 from orchestration.dvc_stages import project_root, read_stages
 

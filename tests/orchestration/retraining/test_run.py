@@ -19,12 +19,12 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.drift.incoming import read_memory
 from mm_assets.registry.promotion import roll_back
 from mm_assets.registry.record import read_registry
-from orchestration import worktree
+from orchestration.retraining import worktree
 
 pytestmark = pytest.mark.slow
 
 SPEC = importlib.util.spec_from_file_location(
-    "registry_conftest", Path(__file__).parents[1] / "mm_assets" / "registry" / "conftest.py"
+    "registry_conftest", Path(__file__).parents[2] / "mm_assets" / "registry" / "conftest.py"
 )
 registry_conftest = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(registry_conftest)
@@ -381,7 +381,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import dagster as dg
-from orchestration import worktree
+from orchestration.retraining import worktree
 
 left = [int(sys.argv[2])]
 
