@@ -15,15 +15,16 @@ from mm_assets.data.disk import name_disk_errors
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path, *, what: str) -> Iterator[None]:
+def hold_lock(path: Path, *, what: str, wait_s: float = 0) -> Iterator[None]:
     """Hold a lock while the block runs; the system frees it when its process ends, however it ends.
 
     Args:
         path: The lock's file; its parents are made. Who holds it is written beside it.
         what: What must run alone, such as ``stage validate``.
+        wait_s: How long to wait for another process that holds it.
 
     Raises:
-        StageError: Another process holds it; names that process.
+        StageError: Another process still holds it; names that process.
         DiskError: The folder cannot be written to.
     """
     from filelock import FileLock, Timeout
@@ -33,7 +34,7 @@ def hold_lock(path: Path, *, what: str) -> Iterator[None]:
     try:
         with name_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait_s)
     except Timeout:
         who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
         raise StageError(

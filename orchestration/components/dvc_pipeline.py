@@ -167,7 +167,7 @@ def choose_project(context: dg.AssetExecutionContext, project: DvcProject) -> Dv
     """Choose the project that a run's stages work in: of ours, retraining has a tree of its own."""
     if project.root != project_root():
         return project
-    from orchestration.retraining.worktree import choose  # with what promotion needs, which others do not
+    from orchestration.retraining.run import choose  # with what promotion needs, which others do not
 
     return choose(project, context)
 

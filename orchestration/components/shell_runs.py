@@ -66,7 +66,8 @@ def _is_retraining(instance: dg.DagsterInstance) -> bool:
     The graph shows the tree that ran last. Told in the middle of such a run, what happened at the
     shell would leave half of the assets from here and half from there, and all of them stale.
     """
-    from orchestration.retraining.worktree import BRANCH, TAG
+    from orchestration.retraining.run import TAG
+    from orchestration.retraining.worktree import BRANCH
 
     working = [
         dg.DagsterRunStatus.STARTING,

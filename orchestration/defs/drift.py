@@ -22,7 +22,7 @@ from orchestration.components.evidence import IMAGE_TYPES, show_picture
 from orchestration.defs.promotion import ACTIONS
 from orchestration.defs.retraining import RETRAIN
 from orchestration.dvc_stages import Stage, project_root, read_stages
-from orchestration.retraining.worktree import BATCHES
+from orchestration.retraining.run import BATCHES
 
 REPORT = "drift_report"
 BATCH = "mm/batch"  # a tag of runs

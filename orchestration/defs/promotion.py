@@ -9,8 +9,9 @@ from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.registry.promotion import Outcome, promote, roll_back
 from mm_assets.registry.record import GATES, Claim, Gate
-from orchestration.retraining import worktree
 from orchestration.dvc_stages import project_root, read_stages
+from orchestration.retraining.promotion import promote_retrained
+from orchestration.retraining.run import OUTCOME, enter, is_retraining
 
 ACTIONS = "actions"  # the group of assets that no run of the whole pipeline materializes
 CHAMPION = "champion"
@@ -51,11 +52,10 @@ def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]
     """
     run, root, log = context.run, project_root(), context.log.info
     try:
-        if worktree.is_retraining(run):
-            worktree.enter(root, context)
-            outcome = worktree.promote(root, run, log)
+        if is_retraining(run):
+            outcome = promote_retrained(root, enter(root, context), log)
             # So that the list of runs says it, too.
-            context.instance.add_run_tags(run.run_id, {worktree.OUTCOME: outcome.what})
+            context.instance.add_run_tags(run.run_id, {OUTCOME: outcome.what})
         else:
             outcome = promote(root)
     except MMAssetsError as error:

@@ -1,7 +1,7 @@
 """The two jobs, and what starts retraining by itself: the clock, and new raw data.
 
 `pipeline` runs in the person's own tree. `retrain` runs what is committed in a worktree of its own,
-promotes, and ends with one commit there: see `orchestration/worktree.py`.
+promotes, and ends with one commit there: see `orchestration/retraining`.
 """
 
 import json
@@ -15,9 +15,11 @@ from mm_assets.contracts.config import ScheduleConfig, validate_options
 from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import sign_folder
-from orchestration.retraining import worktree
 from orchestration.defs.promotion import ACTIONS, CHAMPION, JUDGED
 from orchestration.dvc_stages import project_root, read_stages
+from orchestration.retraining.commit import commit_run
+from orchestration.retraining.run import TAG, enter, is_retraining
+from orchestration.retraining.worktree import BRANCH
 
 COMMIT = "retraining_commit"
 RETRAIN = "retrain"
@@ -50,7 +52,7 @@ def build_commit(deps: Iterable[str]) -> dg.AssetsDefinition:
         output_required=False,
     )
     def run(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-        if not worktree.is_retraining(context.run):
+        if not is_retraining(context.run):
             context.log.info("this run works on your own files, whose commits are yours to make")
             return
         yield record(context)
@@ -66,11 +68,11 @@ def record(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     """
     root = project_root()
     try:
-        worktree.enter(root, context)
-        commit, message = worktree.commit(root, context.run)
+        enter(root, context)
+        commit, message = commit_run(root, context.run)
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
-    said = f"{commit} on branch {worktree.BRANCH}" if commit else "nothing new, so no commit"
+    said = f"{commit} on branch {BRANCH}" if commit else "nothing new, so no commit"
     context.log.info(said)
     return dg.MaterializeResult(
         metadata={
@@ -142,7 +144,7 @@ def defs() -> dg.Definitions:
         RETRAIN,
         selection=PIPELINE | dg.AssetSelection.assets(*promoted, COMMIT),
         # It sends every stage to the worktree, whoever launches the job.
-        tags={worktree.TAG: worktree.BRANCH},
+        tags={TAG: BRANCH},
         description="What is committed, from raw data to promotion, in a git worktree of its own: "
         "your files stay as they are. Ends with one commit on branch `retraining`; a candidate that "
         "is refused is kept, and the run succeeds.",

@@ -19,7 +19,10 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.drift.incoming import read_memory
 from mm_assets.registry.promotion import roll_back
 from mm_assets.registry.record import read_registry
-from orchestration.retraining import worktree
+from orchestration.retraining.commit import commit_run
+from orchestration.retraining.promotion import promote_retrained
+from orchestration.retraining.run import BATCHES, TAG, prepare
+from orchestration.retraining.worktree import BRANCH, RetrainingError, open_worktree, require_git
 
 pytestmark = pytest.mark.slow
 
@@ -215,23 +218,24 @@ class Run:
     """One retraining run: what its first and its last step do, and DVC instead of those between."""
 
     def __init__(self, project, batches=""):
-        tags = {worktree.TAG: worktree.BRANCH, worktree.BATCHES: batches}
+        tags = {TAG: BRANCH, BATCHES: batches}
         self.project, self.told = project, []
         self.run = dg.DagsterRun(job_name="retrain", run_id=str(uuid.uuid4()), tags=tags)
 
     def prepare(self):
         with dg.DagsterInstance.ephemeral() as instance:
-            worktree.prepare(self.project.root, self.run, instance, self.told.append)
+            prepare(self.project.root, self.run, instance, self.told.append)
         return self
 
     def promote(self):
         self.prepare()
         self.project.dvc("repro", "-q", at=self.project.tree.root)
-        return worktree.promote(self.project.root, self.run, self.told.append)
+        project = open_worktree(self.project.root, self.run.run_id)
+        return promote_retrained(self.project.root, project, self.told.append)
 
     def finish(self):
         self.project.dvc("repro", "-q", at=self.project.tree.root)
-        return worktree.commit(self.project.root, self.run)[0]
+        return commit_run(self.project.root, self.run)[0]
 
 
 def test_what_a_person_edits_meanwhile_reaches_no_run_and_the_other_way_round(project, dagster):
@@ -287,7 +291,7 @@ def test_another_conflict_is_a_persons_to_settle(project):
     (project.root / "steps.py").write_text("# mine")
     project.git("commit", "-qam", "Mine")
     with pytest.raises(
-        worktree.RetrainingError, match=r"conflict in steps\.py.*`git merge retraining` in your own"
+        RetrainingError, match=r"conflict in steps\.py.*`git merge retraining` in your own"
     ):
         Run(project).prepare()
     assert project.git("status", "--porcelain", at=project.tree.root) == ""
@@ -304,7 +308,7 @@ def test_it_follows_the_branch_that_it_started_from(project):
     Run(project).prepare()
     assert (project.tree.root / "steps.py").read_text() != "half an idea"
     project.git("branch", "-q", "-D", "main")
-    with pytest.raises(worktree.RetrainingError, match=r"one that is gone.*--set-upstream-to"):
+    with pytest.raises(RetrainingError, match=r"one that is gone.*--set-upstream-to"):
         Run(project).prepare()
 
 
@@ -348,7 +352,7 @@ def test_batches_go_into_the_branchs_data_and_what_has_grown_on_both_sides_waits
     Run(project).prepare().finish()  # the person has nothing newer
     assert "b,1,1,sad" in table.read_text()
     project.put("more", "note.txt")
-    with pytest.raises(worktree.RetrainingError, match=r"both grown.*git merge retraining && dvc"):
+    with pytest.raises(RetrainingError, match=r"both grown.*git merge retraining && dvc"):
         Run(project).prepare()
     project.git("merge", "-q", "retraining")
     project.dvc("checkout", "-q", "--force", "data.dvc")
@@ -381,7 +385,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import dagster as dg
-from orchestration.retraining import worktree
+from orchestration.retraining import run as retraining
 
 left = [int(sys.argv[2])]
 
@@ -391,10 +395,10 @@ def watch(event, arguments):
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-run = dg.DagsterRun(job_name="retrain", run_id="r" + sys.argv[2], tags={worktree.TAG: worktree.BRANCH})
+run = dg.DagsterRun(job_name="retrain", run_id="r" + sys.argv[2], tags={retraining.TAG: 'retraining'})
 with dg.DagsterInstance.ephemeral() as instance:
     sys.addaudithook(watch)
-    worktree.prepare(Path(sys.argv[1]), run, instance, print)
+    retraining.prepare(Path(sys.argv[1]), run, instance, print)
 """
 
 
@@ -417,17 +421,17 @@ def test_a_second_step_of_a_run_finds_it_prepared_and_another_run_waits_its_turn
     job = dagster.definitions().resolve_job_def("retrain")
     working = dagster.instance.create_run_for_job(job, tags=job.tags)
     told = []
-    worktree.prepare(project.root, working, dagster.instance, told.append)
+    prepare(project.root, working, dagster.instance, told.append)
     count = len(told)
-    worktree.prepare(project.root, working, dagster.instance, told.append)
+    prepare(project.root, working, dagster.instance, told.append)
     assert len(told) == count > 0
     other = dagster.instance.create_run_for_job(job, tags=job.tags)
-    with pytest.raises(worktree.RetrainingError, match=f"run {working.run_id} is retraining"):
-        worktree.prepare(project.root, other, dagster.instance, told.append)
+    with pytest.raises(RetrainingError, match=f"run {working.run_id} is retraining"):
+        prepare(project.root, other, dagster.instance, told.append)
     dagster.instance.report_run_canceled(working)
-    worktree.prepare(project.root, other, dagster.instance, told.append)
-    with pytest.raises(worktree.RetrainingError, match="another run has used the worktree"):
-        worktree.commit(project.root, working)
+    prepare(project.root, other, dagster.instance, told.append)
+    with pytest.raises(RetrainingError, match="another run has used the worktree"):
+        commit_run(project.root, working)
 
 
 def test_the_code_that_is_committed_runs(project):
@@ -440,7 +444,7 @@ def test_the_code_that_is_committed_runs(project):
     project.git("commit", "-qm", "Code")
     run = Run(project).prepare()
     (package / "marker.py").write_text("said = 'half edited'")
-    there = worktree._open(project.root, run.run.run_id)
+    there = open_worktree(project.root, run.run.run_id)
     script = project.root.parent / "script.py"  # as `mm`, it lies elsewhere
     script.write_text("from mm_assets.marker import said; print(said)")
     said = subprocess.run(
@@ -457,18 +461,16 @@ def test_the_code_that_is_committed_runs(project):
 def test_what_needs_git_says_so(project, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
-    with pytest.raises(
-        worktree.RetrainingError, match=r"root of a git repository, but there is no"
-    ):
-        worktree.require_git(bare)
-    with pytest.raises(worktree.RetrainingError, match=r"its repository is that of .*project;"):
-        worktree.require_git(project.root / "data")
+    with pytest.raises(RetrainingError, match=r"root of a git repository, but there is no"):
+        require_git(bare)
+    with pytest.raises(RetrainingError, match=r"its repository is that of .*project;"):
+        require_git(project.root / "data")
     project.git("init", "-q", str(bare))
-    with pytest.raises(worktree.RetrainingError, match=r"no commit yet; run `git add"):
-        worktree.require_git(bare)
+    with pytest.raises(RetrainingError, match=r"no commit yet; run `git add"):
+        require_git(bare)
     project.git("switch", "-q", "-c", "retraining")
-    with pytest.raises(worktree.RetrainingError, match=r"'retraining' is what retraining commits"):
-        worktree.require_git(project.root)
+    with pytest.raises(RetrainingError, match=r"'retraining' is what retraining commits"):
+        require_git(project.root)
 
 
 def test_the_persons_ignored_settings_of_dvc_hold_there_too(project, tmp_path):
@@ -486,7 +488,7 @@ def test_the_persons_ignored_settings_of_dvc_hold_there_too(project, tmp_path):
 def test_an_uncommitted_stage_is_named(project):
     text = (project.root / "dvc.yaml").read_text()
     (project.root / "dvc.yaml").write_text(f"{text}  mine:\n    cmd: 'true'\n")
-    with pytest.raises(worktree.RetrainingError, match=r"only one of that and.*has mine; commit"):
+    with pytest.raises(RetrainingError, match=r"only one of that and.*has mine; commit"):
         Run(project).prepare()
 
 

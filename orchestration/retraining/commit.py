@@ -1,0 +1,77 @@
+"""The one commit that a run makes on the branch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.registry.folders import read_data_version
+from mm_assets.registry.git import commit_staged, run_git
+from mm_assets.registry.record import read_registry
+from orchestration.retraining.committed import LOCK, show_registry
+from orchestration.retraining.state import State, identify, read_state, require_own, write_state
+from orchestration.retraining.worktree import find_trees, hold_worktree
+
+
+def commit_run(root: Path, run: dg.DagsterRun) -> tuple[str | None, str]:
+    """Commit what a run came to: versions of data and outs, parameters, registry.
+
+    Args:
+        root: The person's tree.
+        run: For which the worktree was prepared.
+
+    Returns:
+        The commit's short id, none where there is nothing new; and its message.
+
+    Raises:
+        RetrainingError: The worktree is another run's.
+        RegistryError: Git refused.
+    """
+    main, tree = find_trees(root)
+    with hold_worktree(main):
+        state = read_state(root)
+        require_own(state, run)
+        _stage_changes(tree.root)
+        message = _describe(tree, state, run)
+        done = commit_staged(tree.root, message)
+        if done is None and identify(run) in run_git(tree.root, "log", "-1", "--format=%B"):
+            done = run_git(tree.root, "rev-parse", "--short", "HEAD")  # made before it was killed
+        if state.batches:
+            from mm_assets.drift.incoming import mark_ingested
+
+            mark_ingested(main, state.batches, run.run_id)
+        write_state(root, state.finish(read_data_version(tree)))
+        return done, message
+
+
+def _stage_changes(tree: Path) -> None:
+    """Stage what has changed, and of new files what DVC and the registry have written."""
+    run_git(tree, "add", "--update")
+    names = [LOCK, *(path.name for path in tree.glob("*.dvc")), "registry"]
+    run_git(tree, "add", "--", *(name for name in names if (tree / name).exists()))
+
+
+def _describe(tree: Workspace, state: State, run: dg.DagsterRun) -> str:
+    """Write the commit's message: what came of it and by which run."""
+    known = show_registry(tree, "HEAD").history
+    after = read_registry(tree.registry)
+    events = [event for event in after.history if event not in known]
+    told = [f"{event.what} {event.model}" for event in events] or ["nothing promoted"]
+    lines = [f"retrain: {', '.join(told)}", "", f"Dagster run: {run.run_id}"]
+    if state.run != run.run_id:
+        lines.append(f"which went on from: {state.run}")
+    lines += [
+        f"champion: {after.champion or 'none'}",
+        f"data: {read_data_version(tree) or 'not tracked by DVC'}",
+    ]
+    if state.batches:
+        lines.append(f"batches: {', '.join(state.batches)}")
+    for event in events:
+        verdict = after.models[event.model].verdict if event.model in after.models else None
+        if verdict and verdict.gates:
+            lines += [claim.explain() for claim in verdict.gates[0].claims]
+        if event.what == "refused":
+            lines.append(f"refused: {event.reason}")
+    return "\n".join(lines)

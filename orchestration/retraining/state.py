@@ -1,0 +1,106 @@
+"""What is remembered of the worktree from run to run, and whose turn there it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from mm_assets.contracts.config import Section
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.data.atomic import write_json
+from orchestration.retraining.worktree import RetrainingError
+
+
+class State(Section):
+    """What is remembered, in a file beside the worktree.
+
+    Attributes:
+        run: The run that it was last prepared for.
+        ready: Whether that was finished.
+        done: Whether the run has made its commit.
+        batches: That were taken into its data.
+        copied: The state of the person's `data/` when the run took a copy; none if it took none.
+        persons_data: The version of the branch's data that is such a copy and has no batch in it: a
+            later copy may take its place.
+        persons_state: The state of the person's `data/` that has gone into the branch.
+    """
+
+    run: str = ""
+    ready: bool = False
+    done: bool = False
+    batches: tuple[str, ...] = ()
+    copied: str | None = None
+    persons_data: str | None = None
+    persons_state: str | None = None
+
+    def begin(self, run: str) -> State:
+        """Keep what outlives a run."""
+        return State(run=run, persons_data=self.persons_data, persons_state=self.persons_state)
+
+    def finish(self, data: str | None) -> State:
+        """Remember what is on the branch now."""
+        found: dict[str, object] = {"done": True}
+        if self.copied is not None:
+            found["persons_state"] = self.copied
+            if not self.batches:
+                found["persons_data"] = data
+        return self.model_copy(update=found)
+
+
+def read_state(root: Path) -> State:
+    """Read it; nothing is remembered of a worktree that never was."""
+    path = _find_file(root)
+    return State.model_validate_json(path.read_text("utf-8")) if path.is_file() else State()
+
+
+def write_state(root: Path, state: State) -> None:
+    """Remember it."""
+    write_json(_find_file(root), state.model_dump(mode="json"))
+
+
+def _find_file(root: Path) -> Path:
+    return Workspace(root).retraining.with_suffix(".json")
+
+
+def identify(run: dg.DagsterRun) -> str:
+    """Give the id that a run shares with those that go on where it stopped."""
+    if run.step_keys_to_execute and run.root_run_id:
+        return run.root_run_id
+    return run.run_id
+
+
+def require_turn(state: State, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """Require that nobody else works there.
+
+    Raises:
+        RetrainingError: Another run does; or this one goes on where one stopped that another
+            followed.
+    """
+    if identify(run) != run.run_id:
+        require_own(state, run)
+    if state.done or state.run in ("", identify(run)):
+        return
+    alike = [
+        dg.RunsFilter(run_ids=[state.run]),
+        dg.RunsFilter(tags={"dagster/root_run_id": state.run}),
+    ]
+    others = [other for one in alike for other in instance.get_runs(one)]
+    if working := [other.run_id for other in others if not other.is_finished]:
+        raise RetrainingError(
+            f"run {working[0]} is retraining, and two cannot share the worktree; wait until it has "
+            "ended, or terminate it"
+        )
+
+
+def require_own(state: State, run: dg.DagsterRun) -> None:
+    """Require that the worktree is still as it was prepared for this run.
+
+    Raises:
+        RetrainingError: It has been prepared for another since.
+    """
+    if state.run != identify(run):
+        raise RetrainingError(
+            "another run has used the worktree since this one stopped, so it cannot go on there; "
+            "launch `retrain` anew: what is unchanged takes seconds"
+        )
