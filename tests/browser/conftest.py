@@ -36,12 +36,18 @@ stages:
     meta:
       dagster:
         {asset: validated_words, group: data, kinds: [python], checks: [rows_are_words]}
+  augment:
+    desc: Words, each a second time.
+    cmd: python steps.py augment
+    deps: [artifacts/validated, steps.py]
+    outs: [artifacts/augmented]
+    meta: {dagster: {asset: augmented_words, group: data}}
   embed:
     foreach: ${modalities}
     do:
       desc: Lengths for ${key}.
       cmd: python steps.py embed ${key}
-      deps: [artifacts/validated, steps.py]
+      deps: [artifacts/augmented, steps.py]
       params: ["modalities.${key}"]
       outs: ["artifacts/embeddings/${key}"]
       meta: {dagster: {asset: "${key}_lengths", group: embeddings}}
@@ -95,9 +101,11 @@ if stage == "validate":
     )
     finish(rows_in=len(rows), rows_out=len(words), metrics={"broken_share": bad},
         suites=(SuiteResult(name="rows_are_words", results=(result,)),))
+if stage == "augment":
+    write("augmented", 2 * (Path("artifacts/validated/words.txt").read_text() + " "))
 if stage == "embed":
     scale = params["modalities"][key[0]]["scale"]
-    words = Path("artifacts/validated/words.txt").read_text().split()
+    words = Path("artifacts/augmented/words.txt").read_text().split()
     write(f"embeddings/{key[0]}", " ".join(str(scale * len(word)) for word in words))
 if stage == "train":
     print("pausing", flush=True)
@@ -161,7 +169,8 @@ class Server:
         ports = ["--port", str(port), "--pages-port", str(pages_port)]
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "server.log"
-        self.client = httpx.Client(timeout=30)
+        # A connection that is kept may be closed by the server, after 5 s, just when it is used.
+        self.client = httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "orchestration", "ui", *ports],
