@@ -3,7 +3,8 @@
 A browser opens no file from a page that came by HTTP, and Dagster serves none; so this does, on
 127.0.0.1 alone. A page is addressed by the hash that DVC recorded of the out it lies in, so that
 the link of an earlier run opens what that run wrote: `/HASH/name.html`. What DVC did not record, as
-of a failed stage, is read where it lies: `/workspace/path/from/the/root.html`.
+of a failed stage, is read where it lies: `/workspace/path/from/the/root.html`, in the worktree of
+retraining `/retraining/path/from/its/root.html`, and of a batch `/drift/BATCH/page.html`.
 
 `python -m orchestration.pages` serves; `start_pages` does so beside another process.
 """
@@ -22,17 +23,17 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import click
 
 from mm_assets.contracts.errors import MMAssetsError
+from mm_assets.contracts.workspace import Workspace
 from orchestration.dvc_stages import open_repo, project_root
 
 HOST = "127.0.0.1"
 PORT = 3001  # beside Dagster's 3000; links are kept in events, so it should stay what it is
 VARIABLE = "MM_PAGES"  # the address, for those who make links
-WORKSPACE = "workspace"
 POLL_S = 1.0
 
 
@@ -43,6 +44,23 @@ class PagesError(MMAssetsError):
 def pages_url() -> str:
     """Give the address that links to pages begin with: `MM_PAGES`, else the usual one."""
     return os.environ.get(VARIABLE) or f"http://{HOST}:{PORT}"
+
+
+def name_folders(root: Path) -> dict[str, Path]:
+    """Give the folders whose pages are served as they lie there, by how their addresses begin."""
+    project = Workspace(root)
+    return {"workspace": project.root, "retraining": project.retraining, "drift": project.drift}
+
+
+def locate_page(folder: Path, page: PurePosixPath) -> str:
+    """Give the address, below `pages_url`, of a page as it lies there, whatever DVC recorded.
+
+    Args:
+        folder: A project; or of this one the worktree of retraining, or its reports on drift.
+        page: Its path in that folder.
+    """
+    names = {place: name for name, place in name_folders(project_root()).items()}
+    return quote(f"{names.get(folder, 'workspace')}/{page}")
 
 
 def start_pages(port: int = PORT) -> subprocess.Popen[bytes]:
@@ -72,10 +90,10 @@ def start_pages(port: int = PORT) -> subprocess.Popen[bytes]:
 
 
 class PageServer(ThreadingHTTPServer):
-    """Gives files of one DVC project, from its cache by hash or from its folder."""
+    """Gives files of one DVC project, from its cache by hash or from its folders by name."""
 
     def __init__(self, root: Path, port: int = PORT) -> None:
-        self.root = root.resolve()
+        self._folders = name_folders(root)
         with open_repo(root) as repo:
             self._cache = Path(repo.cache.local.path)
         super().__init__((HOST, port), PageHandler)
@@ -86,9 +104,10 @@ class PageServer(ThreadingHTTPServer):
         path = PurePosixPath(rest)
         if not path.name or path.is_absolute() or any(part[0] == "." for part in path.parts):
             return None
-        if first == WORKSPACE:
-            file = (self.root / path).resolve()
-            fits = path.suffix == ".html" and file.is_relative_to(self.root)
+        if first in self._folders:
+            folder = self._folders[first].resolve()
+            file = (folder / path).resolve()
+            fits = path.suffix == ".html" and file.is_relative_to(folder)
             return (file, path.name) if fits and file.is_file() else None
         if not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", first):
             return None

@@ -18,7 +18,7 @@ from orchestration.components.evidence import (
     show_picture,
 )
 from orchestration.dvc_stages import Record, Stage
-from orchestration.pages import WORKSPACE
+from orchestration.pages import locate_page
 
 
 def describe(
@@ -65,7 +65,8 @@ def _link_page(
     if pages is None:
         return dg.MetadataValue.path(root / page)
     recorded = record.pages.get(page) if record else None
-    return dg.MetadataValue.url(f"{pages.rstrip('/')}/{quote(recorded or f'{WORKSPACE}/{page}')}")
+    address = quote(recorded) if recorded else locate_page(root, page)
+    return dg.MetadataValue.url(f"{pages.rstrip('/')}/{address}")
 
 
 def _find_pages(root: Path, stage: Stage) -> list[PurePosixPath]:

@@ -7,16 +7,18 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Thread
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import dagster as dg
 import pytest
 
 from mm_assets.contracts.errors import MMAssetsError
+from mm_assets.contracts.workspace import Workspace
 from orchestration.dvc_stages import DvcProject
-from orchestration.pages import PageServer, start_pages
+from orchestration.pages import PageServer, locate_page, start_pages
 
 pytestmark = pytest.mark.slow  # a finished DVC project
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.slow  # a finished DVC project
 @pytest.fixture
 def server(finished):
     server = PageServer(finished.root, port=0)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -54,26 +56,95 @@ def test_a_recorded_page_opens_though_a_later_run_overwrote_it(finished, server)
     assert ask(server, f"{folder}/dot.png")[1] == "image/png"  # what a page shows from beside it
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "workspace/params.yaml",
-        "workspace/../outside.html",
-        "workspace/%2e%2e/outside.html",
-        "workspace/.dvc/secret.html",
-        "workspace//etc/passwd.html",
-        "0123456789abcdef0123456789abcdef/page.html",
-        "0123456789abcdef0123456789abcdef.dir/page.html",
-        "../../x/page.html",
-    ],
-)
-def test_nothing_else_is_served(finished, server, address):
-    (finished.root.parent / "outside.html").write_text("secret")
-    (finished.root / ".dvc" / "secret.html").write_text("secret")
-    status, _, text = ask(server, address)
-    assert status == 404
-    assert "No such page here" in text
+@pytest.fixture
+def retrain(finished, server, dagster, monkeypatch):
+    """Run `validate` as job `retrain` does; give the link to its page, of success or failure."""
+    monkeypatch.setenv("MM_PAGES", f"http://127.0.0.1:{server.server_port}")
+    (finished.root / ".gitignore").write_text("/data\n/artifacts\n/.dvc/cache\n/.dvc/tmp\n")
+    ada = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*ada, "commit", "-qm", "The project"]):
+        subprocess.run(["git", *command], cwd=finished.root, check=True)
+    job = dagster.definitions().resolve_job_def("retrain")
+    keys = [dg.AssetKey(name) for name in ("raw_data", "validated")]
+
+    def run():
+        result = job.execute_in_process(
+            instance=dagster.instance, raise_on_error=False, asset_selection=keys
+        )
+        if result.success:
+            [told] = result.asset_materializations_for_node("validated")
+        else:
+            [failed] = [event for event in result.all_events if event.is_step_failure]
+            told = failed.step_failure_data.user_failure_data
+        return told.metadata["page: validate"].url
+
+    return run
+
+
+def test_pages_of_retraining_open_whether_its_stage_succeeds_or_fails(finished, retrain):
+    (finished.root / "artifacts/pages/validate.html").write_text("the person's own")
+    (finished.root / "data/rows.txt").write_text("other words")
+    recorded = retrain()
+    there = finished.root / ".mm/worktrees/retraining"
+    (there / "artifacts/pages/validate.html").write_text("of a later run")
+    assert urlopen(recorded).read() == b"<p>checks</p>"
+
+    (finished.root / "data/rows.txt").write_text("1 2 3")
+    failed = retrain()
+    assert failed.endswith("/retraining/artifacts/pages/validate.html")
+    assert urlopen(failed).read() == b"<p>checks</p>"
+
+
+def test_a_report_on_drift_opens(finished, server):
+    folder = Workspace(finished.root).drift
+    (folder / "monday").mkdir(parents=True)
+    (folder / "monday" / "page.html").write_text("it has drifted")
+    address = locate_page(folder, PurePosixPath("monday", "page.html"))
+    assert ask(server, address) == (200, "text/html; charset=utf-8", "it has drifted")
+
+
+REFUSED = [
+    "",
+    ".mm/drift/monday/page.html",
+    "workspace/.mm/drift/monday/page.html",
+    "drift/../monday.html",
+    "drift/monday/.page.html",
+    "drift/monday/report.json",
+    "drift/link.html",
+    "retraining/../retraining.html",
+    "retraining/.dvc/secret.html",
+    "retraining/params.yaml",
+    "workspace/params.yaml",
+    "workspace/../outside.html",
+    "workspace/%2e%2e/outside.html",
+    "workspace/.dvc/secret.html",
+    "workspace//etc/passwd.html",
+    "0123456789abcdef0123456789abcdef/page.html",
+    "0123456789abcdef0123456789abcdef.dir/page.html",
+    "../../x/page.html",
+]
+
+
+def test_nothing_else_is_served(finished, server):
+    project = Workspace(finished.root)
+    for file in (
+        "../outside.html",
+        ".dvc/secret.html",
+        project.retraining / ".dvc/secret.html",
+        project.retraining / "params.yaml",
+        project.retraining.with_suffix(".html"),
+        project.drift / "monday/page.html",
+        project.drift / "monday/.page.html",
+        project.drift / "monday/report.json",
+        project.drift.with_name("monday.html"),
+    ):
+        place = finished.root / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("secret")
+    (project.drift / "link.html").symlink_to(finished.root / ".dvc/secret.html")
+    answers = {address: ask(server, address) for address in REFUSED}
+    assert [address for address, (status, _, _) in answers.items() if status != 404] == []
+    assert all("No such page here" in text for _, _, text in answers.values())
 
 
 def test_a_page_from_elsewhere_cannot_read_them_by_another_host_name(server):
