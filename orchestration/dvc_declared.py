@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 DvcRepo: TypeAlias = Any
 DvcStage: TypeAlias = Any
 DvcOut: TypeAlias = Any  # or a dependency
+DvcHash: TypeAlias = Any
 
 
 @dataclass(frozen=True)

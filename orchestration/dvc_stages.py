@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,7 @@ from mm_assets.contracts.errors import ConfigError, StageError
 from orchestration.dvc_declared import (
     Declared,
     DeclaredPlot,
+    DvcHash,
     DvcOut,
     DvcRepo,
     DvcStage,
@@ -111,6 +113,7 @@ class Record:
         evidence: Where each file that DVC declares as metrics or plot is kept, likewise.
         pages: Of each HTML file among its outs, the address under which `orchestration.pages`
             serves what was recorded.
+        superseded: Whether DVC has recorded another version of something it read, since.
     """
 
     up_to_date: bool | None
@@ -119,6 +122,10 @@ class Record:
     size: dict[str, int]
     evidence: Mapping[PurePosixPath, Path] = field(default_factory=dict)
     pages: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    superseded: bool = False
+
+
+_remembered: ContextVar[dict[Path, list[Stage]] | None] = ContextVar("remembered", default=None)
 
 
 def read_stages(root: Path) -> list[Stage]:
@@ -133,9 +140,32 @@ def read_stages(root: Path) -> list[Stage]:
         ConfigError: The folder is no DVC project or has no stage, `meta.dagster` is wrong, or two
             stages name the same asset.
     """
+    remembered = _remembered.get()
+    if remembered is not None and root in remembered:
+        return remembered[root]
     with open_repo(root) as repo:
-        declared = Declared.read(repo, root)
-        everything = [_describe(stage, root, declared) for stage in repo.index.stages]
+        stages = _list_stages(repo, root)
+    if remembered is not None:
+        remembered[root] = stages
+    return stages
+
+
+@contextmanager
+def remember_stages() -> Iterator[None]:
+    """Let `read_stages` read each project once within this block.
+
+    Loading the definitions asks for them again and again, and parsing takes most of its time.
+    """
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def _list_stages(repo: DvcRepo, root: Path) -> list[Stage]:
+    declared = Declared.read(repo, root)
+    everything = [_describe(stage, root, declared) for stage in repo.index.stages]
     stages = [one for one in everything if not one.is_source or any(map(one.feeds, everything))]
     if not any(not stage.is_source for stage in stages):
         raise ConfigError(
@@ -221,6 +251,11 @@ class DvcProject:
         self._repo: DvcRepo = None
         self._signature: dict[Path, tuple[int, int, int]] = {}
 
+    def read_stages(self) -> list[Stage]:
+        """Do as the function `read_stages` does; records of the same state need no more parsing."""
+        with self._lock() as repo:
+            return _list_stages(repo, self.root)
+
     def read_records(self, *targets: str, judge: bool = True) -> dict[str, Record]:
         """Ask DVC what it has recorded, and whether that is up to date now.
 
@@ -240,8 +275,9 @@ class DvcProject:
                     f"the pipeline no longer has {', '.join(gone)}: dvc.yaml or params.yaml has "
                     "changed since Dagster read it; press *Reload definitions* and start again"
                 )
+            now = {out.fs_path: out.hash_info for stage in repo.index.stages for out in stage.outs}
             return {
-                key: _record(found[key], self.root, declared, judge=judge)
+                key: _record(found[key], self.root, declared, now, judge=judge)
                 for key in targets or found
             }
 
@@ -324,6 +360,7 @@ def _record(
     stage: DvcStage,
     root: Path,
     declared: Declared,
+    now: Mapping[str, DvcHash],
     *,
     judge: bool,
 ) -> Record:
@@ -346,7 +383,14 @@ def _record(
             path: file for out in stage.outs for path, file in _find_recorded(out, wanted, root)
         },
         pages={path: address for out in stage.outs for path, address in _find_pages(out, root)},
+        superseded=not stage.frozen
+        and any(_differ(dep.hash_info, now.get(dep.fs_path)) for dep in stage.deps),
     )
+
+
+def _differ(one: DvcHash, other: DvcHash | None) -> bool:
+    """Whether both are known, comparable, and not equal."""
+    return bool(one and other and one.name == other.name and one.value != other.value)
 
 
 def _find_recorded(

@@ -31,7 +31,6 @@ from mm_assets.registry.record import (
     read_registry,
     write_registry,
 )
-from mm_assets.serving.predictor import read_signature
 
 LAST_STAGES = ("evaluate", "export", "card")
 DIGITS = 8  # of a model's digest in its id
@@ -223,6 +222,8 @@ def require_complete(workspace: Workspace) -> None:
         ServingError: There is no exported model.
         StageError: A stage has not run.
     """
+    from mm_assets.serving.predictor import read_signature  # brings pandas
+
     for stage in LAST_STAGES:
         if read_report(workspace.report(stage)).blocks:
             raise RegistryError(
@@ -327,6 +328,8 @@ def _list_retired(registry: Registry) -> list[str]:
 
 def _are_comparable(*models: Path) -> bool:
     """Tell whether models of this release answer the same: kinds and classes by target."""
+    from mm_assets.serving.predictor import read_signature
+
     try:
         signatures = [read_signature(folder) for folder in models]
     except ServingError:

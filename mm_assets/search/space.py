@@ -6,12 +6,14 @@ import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mm_assets.contracts.config import Config, SearchedConfig, parse_config
 from mm_assets.contracts.errors import ConfigError
 from mm_assets.fusion.options import OPTIONS
-from mm_assets.stages.project import Project, build_project
+
+if TYPE_CHECKING:
+    from mm_assets.stages.project import Project
 
 Value = bool | int | float | str | None
 Params = dict[str, Any]  # what `params.yaml` holds
@@ -130,6 +132,8 @@ def compose(project: Project, values: Mapping[str, Value]) -> Config:
     Raises:
         ConfigError: It is not a configuration that can be trained on the same rows.
     """
+    from mm_assets.stages.project import build_project  # brings pandas, which proposals do not need
+
     config = parse_config(compose_params(project.config.model_dump(), values))
     if missing := config.train.finetune.keys() - project.config.train.finetune.keys():
         raise ConfigError(

@@ -78,13 +78,13 @@ class DvcPipeline(dg.Component, dg.Resolvable):
         )
         return self.translation(spec, stage) if self.translation else spec
 
-    def read_assets(self) -> list[tuple[Stage, dg.AssetSpec]]:
-        """Read the project anew: every stage under the key that its asset has in the end.
+    def name_assets(self, stages: list[Stage]) -> list[tuple[Stage, dg.AssetSpec]]:
+        """Give every stage the key that its asset has in the end.
 
         Raises:
             ConfigError: Two stages have the same key, or one has partitions.
         """
-        stages, specs = read_stages(self.project), []
+        specs = []
         for stage in stages:
             with _naming(stage):
                 spec = self.get_asset_spec(stage)
@@ -109,13 +109,13 @@ class DvcPipeline(dg.Component, dg.Resolvable):
             for stage, spec in zip(stages, specs, strict=True)
         ]
 
-    def read_stages(self) -> list[Stage]:
+    def read_stages(self, project: DvcProject) -> list[Stage]:
         """Read the project's stages anew, under the keys of their assets."""
-        return [stage for stage, _ in self.read_assets()]
+        return [stage for stage, _ in self.name_assets(project.read_stages())]
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Make the assets, and the sensor that tells Dagster of `dvc repro` at the shell."""
-        project, assets = DvcProject(self.project), self.read_assets()
+        project, assets = DvcProject(self.project), self.name_assets(read_stages(self.project))
         stages = [stage for stage, _ in assets]
         return dg.Definitions(
             assets=[build_asset(project, stage, spec, self.pages) for stage, spec in assets],
@@ -167,7 +167,9 @@ def choose_project(context: dg.AssetExecutionContext, project: DvcProject) -> Dv
     """Choose the project that a run's stages work in: of ours, retraining has a tree of its own."""
     if project.root != project_root():
         return project
-    from orchestration.retraining.run import choose  # with what promotion needs, which others do not
+    from orchestration.retraining.run import (
+        choose,
+    )  # with what promotion needs, which others do not
 
     return choose(project, context)
 

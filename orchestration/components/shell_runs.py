@@ -20,7 +20,7 @@ def build_shell_runs(
     name: str,
     root: Path,
     stages: list[Stage],
-    read: Callable[[], list[Stage]],
+    read: Callable[[DvcProject], list[Stage]],
     pages: str | None,
 ) -> dg.SensorDefinition:
     """Make the sensor that records, without a run, every stage that DVC knows better.
@@ -50,9 +50,9 @@ def build_shell_runs(
             return dg.SkipReason(
                 "a retraining run is telling of these assets; looking again after it"
             )
-        present = read()
+        project = DvcProject(root)
         try:
-            events = build_events(DvcProject(root), present, context.instance, pages=pages)
+            events = build_events(project, read(project), context.instance, pages=pages)
         except LockError:
             return dg.SkipReason("a stage is running; looking again at the next tick")
         return dg.SensorResult(asset_events=events, cursor=now)
@@ -100,7 +100,8 @@ def build_events(
 
     A stage counts when its outs are other ones, or when it is up to date though Dagster would
     call it stale: DVC compares the files a stage depends on, Dagster all that an asset before it
-    wrote. To ask that of every stage would take seconds where there are many files.
+    wrote. To ask that of every stage would take seconds where there are many files, and of one
+    that waits for its turn in a run it would be in vain.
 
     Raises:
         dvc.lock.LockError: A running stage of another process has an input or out locked.
@@ -113,8 +114,9 @@ def build_events(
         seen = _last_tags(stage, instance)
         if record.version is None or seen == tags:
             continue
-        changed = seen.get(DATA_VERSION) != record.version
-        if changed or project.read_records(stage.target)[stage.target].up_to_date:
+        if seen.get(DATA_VERSION) != record.version or (
+            not record.superseded and project.read_records(stage.target)[stage.target].up_to_date
+        ):
             events += _tell(project.root, stage, record, tags, pages)
     return events
 

@@ -43,6 +43,13 @@ def test_start_up_loads_nothing_heavy(statement):
 
 
 @pytest.mark.slow
+def test_loading_the_definitions_loads_nothing_heavy_but_dvc():
+    """Each run of the web UI does so in a process of its own."""
+    loaded = loaded_by("from orchestration.definitions import defs\ndefs()")
+    assert loaded & {*HEAVY, "numpy"} == {"dvc"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [

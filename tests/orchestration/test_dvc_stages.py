@@ -5,7 +5,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import ConfigError
-from orchestration.dvc_stages import DvcProject, read_stages
+from orchestration.dvc_stages import DvcProject, read_stages, remember_stages
 
 
 def stages_by_target(root):
@@ -150,3 +150,32 @@ def test_names_that_an_asset_cannot_have_are_made_valid_and_stay_apart(root):
     assert all(re.fullmatch(r"\w+", name, re.ASCII) for name in names.values())
     (root / "dvc.yaml").write_text("stages: {many: {foreach: [x-1], do: {cmd: 'ls ${item}'}}}")
     assert [stage.asset for stage in read_stages(root)] == ["many_x_1"]
+
+
+def test_within_a_block_a_project_is_read_once_and_after_it_anew(shell):
+    with remember_stages():
+        before = read_stages(shell.root)
+        shell.edit("dvc.yaml", "desc: Rows that are words.", "desc: Words.")
+        assert read_stages(shell.root) == before
+    assert read_stages(shell.root) != before
+
+
+def test_an_open_project_has_the_same_stages_and_notices_what_changes(shell):
+    project = DvcProject(shell.root)
+    assert project.read_stages() == read_stages(shell.root)
+    shell.edit("dvc.yaml", "desc: Rows that are words.", "desc: Words.")
+    assert project.read_stages() == read_stages(shell.root)
+
+
+def test_what_waits_for_its_turn_is_superseded_by_what_is_recorded_of_its_input(finished):
+    project = DvcProject(finished.root)
+    assert not any(one.superseded for one in project.read_records(judge=False).values())
+    (finished.root / "artifacts/validated/rows.txt").write_text("one two")
+    finished.dvc("commit", "-f", "-q", "validate")
+    records = project.read_records()
+    found = {target for target, record in records.items() if record.superseded}
+    assert found == {
+        "embed@left",
+        "embed@right",
+    }  # `train` reads outs of theirs, which are as before
+    assert not any(records[target].up_to_date for target in found)

@@ -1,3 +1,6 @@
+import json
+import os
+
 import dagster as dg
 import pytest
 
@@ -67,6 +70,19 @@ def test_what_dvc_need_not_redo_stays_fresh_though_an_asset_before_it_changed(fi
     _, events = tick(dagster, result.cursor)
     assert set(told(events)) >= {"validated", "left_lengths", "right_lengths"}
     assert set(dagster.staleness().values()) == {"FRESH"}
+
+
+def test_in_the_middle_of_a_run_at_the_shell_what_has_finished_is_told(finished, dagster):
+    result, _ = tick(dagster)
+    (finished.root / "artifacts/validated/rows.txt").write_text("one two")
+    finished.dvc("commit", "-f", "-q", "validate")
+    out = str(finished.root / "artifacts/embeddings/left")
+    running = {"pid": os.getppid(), "cmd": "dvc repro"}
+    rwlock = finished.root / ".dvc/tmp/rwlock"
+    rwlock.write_text(json.dumps({"read": {}, "write": {out: running}}))
+    _, events = tick(dagster, result.cursor)
+    assert told(events) == ["validated"]
+    assert dagster.staleness()["left_lengths"] == "STALE"
 
 
 def test_the_sensor_runs_unasked_and_what_starts_runs_does_not(shell, dagster):
