@@ -10,6 +10,7 @@ from typing import Any
 
 from mm_assets.contracts.config import Config
 from mm_assets.contracts.report import ExpectationResult, StageReport
+from mm_assets.evaluation.lines import list_lines
 from mm_assets.validation.page import open_template
 
 # Titles in the order of the page; `model_card/ID.html.j2` is what a section shows.
@@ -108,18 +109,6 @@ def render_card(contents: CardContents) -> str:
         checks=_count_checks(contents.reports.values()),
     )
     return page + "\n"
-
-
-def list_lines(found: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """List a target's scores that matter most: majority, each modality alone, all, as given."""
-    subsets = found["subsets"]
-    complete = [(key.replace("+", " + "), one) for key, one in subsets.items() if "+" in key][-1:]
-    return [
-        (f"always {found['majority']['answer']!r}", found["majority"]),
-        *((key, one) for key, one in subsets.items() if "+" not in key),
-        *complete,
-        ("rows as given", found["as_given"]),
-    ]
 
 
 def list_metrics(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -65,7 +65,8 @@ def measure_losses(
 def measure_cost(material: Material, megabytes: Mapping[str, float]) -> ByTarget:
     """Set what each modality adds beside what it weighs.
 
-    Milliseconds differ from run to run and are no part of it; see `describe_cost`.
+    Milliseconds differ from run to run and are no part of it; `evaluate` puts them
+    in a log.
 
     Args:
         material: What is evaluated.
@@ -98,31 +99,6 @@ def measure_cost(material: Material, megabytes: Mapping[str, float]) -> ByTarget
             }
         }
     return evidence
-
-
-def describe_cost(
-    evidence: Mapping[str, Any], milliseconds: Mapping[str, float] | None = None
-) -> list[str]:
-    """Say in a line for each modality what leaving it out loses and saves.
-
-    Args:
-        evidence: Of a target: `headline`, and `cost` of `measure_cost`.
-        milliseconds: What decoding and encoding a row takes, by modality, where it was timed:
-            `row_ms` of `time_encoder`.
-    """
-    lines = []
-    for name, one in evidence["cost"].items():
-        ends = " to ".join(f"{100 * one[f'difference_{end}']:+.1f}" for end in ("low", "high"))
-        interval = "one group" if one["groups"] == 1 else ends
-        saved = [f"{one['megabytes']:.1f} MB"]
-        if milliseconds and name in milliseconds:
-            saved.insert(0, f"{milliseconds[name]:.1f} ms a row")
-        metric = evidence["headline"].replace("_", " ")
-        lines.append(
-            f"without {name}: lose {100 * one['difference']:+.1f} points of {metric} ({interval}), "
-            f"save {' and '.join(saved)}"
-        )
-    return lines
 
 
 def plot_cost(name: str, evidence: Mapping[str, Any], path: Path) -> None:

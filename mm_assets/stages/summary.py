@@ -9,9 +9,8 @@ from typing import Any
 from mm_assets.contracts.config import Config, read_config
 from mm_assets.contracts.report import StageReport, read_report
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.evaluation.card import list_lines
-from mm_assets.evaluation.cost import describe_cost
 from mm_assets.evaluation.evidence import read_evidence
+from mm_assets.evaluation.lines import describe_cost, list_lines
 
 MOST_LINES, MOST_REASONS, MOST_FAILED = 60, 8, 4  # the card has everything
 INDENT = " " * 11

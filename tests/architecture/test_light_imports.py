@@ -35,6 +35,7 @@ def loaded_by(statement):
         "import mm_assets",
         "import mm_assets.cli.main",
         "import mm_assets.contracts.config, mm_assets.contracts.report, mm_assets.contracts.workspace",
+        "import mm_assets.stages.summary",
         "import orchestration.definitions",
     ],
 )

@@ -4,8 +4,9 @@ import pytest
 
 from mm_assets.contracts.config import parse_config
 from mm_assets.contracts.errors import StageError
-from mm_assets.evaluation.card import PageParts, list_lines
+from mm_assets.evaluation.card import PageParts
 from mm_assets.evaluation.evidence import EVIDENCE_VERSION, read_evidence
+from mm_assets.evaluation.lines import list_lines
 
 CONFIG = parse_config(
     {

@@ -3,7 +3,8 @@ import pytest
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.evaluation.answers import Answers
-from mm_assets.evaluation.cost import describe_cost, measure_losses, plot_cost
+from mm_assets.evaluation.cost import measure_losses, plot_cost
+from mm_assets.evaluation.lines import describe_cost
 from mm_assets.evaluation.metrics import compare_paired
 from mm_assets.targets.multiclass import Multiclass
 
