@@ -15,7 +15,7 @@ from mm_assets.data.disk import name_disk_errors
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path, *, what: str, wait_s: float = 0) -> Iterator[None]:
+def hold_lock(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
     """Hold a lock while the block runs; the system frees it when its process ends, however it ends.
 
     Args:

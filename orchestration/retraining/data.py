@@ -33,13 +33,13 @@ def bring_data(main: Workspace, tree: Workspace, state: State, log: Log) -> str 
     branch, committed = folders.read_data_version(tree), show_data(main.root, "HEAD")
     now = sign_folder(main.data)
     if branch in (None, committed, state.persons_data) and now is not None:
-        if branch == committed and _is_at_rest(main, committed):
+        if branch == committed and _is_committed(main, committed):
             _check_out(tree)  # whose links into the cache need no room
         else:
             changed = mirror_folder(main.data, tree.data)
             log(f"took data/ as it lies there; {changed} files differ from before")
         return now
-    if now not in (None, state.persons_state) and not _is_at_rest(main, committed):
+    if now not in (None, state.persons_state) and not _is_committed(main, committed):
         raise RetrainingError(explain_growth(tree))
     if branch is not None:
         _check_out(tree)
@@ -56,18 +56,21 @@ def explain_growth(tree: Workspace) -> str:
     )
 
 
-def _is_at_rest(main: Workspace, committed: str | None) -> bool:
-    """Tell whether the person's `data/` is what they have committed.
+def _is_committed(main: Workspace, version: str | None) -> bool:
+    """Tell whether the person's `data/` is the version that they have committed."""
+    return version is not None and folders.read_data_version(main) == version and _is_whole(main)
+
+
+def _is_whole(tree: Workspace) -> bool:
+    """Tell whether a tree's `data/` is what its `data.dvc` says.
 
     Raises:
         LockError: DVC was writing it all the time.
     """
-    if committed is None or folders.read_data_version(main) != committed:
-        return False
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return bool(DvcProject(main.root).read_records(DATA)[DATA].up_to_date)
+            return bool(DvcProject(tree.root).read_records(DATA)[DATA].up_to_date)
         except LockError:  # DVC is writing it this moment
             if time.monotonic() > until:
                 raise
@@ -76,6 +79,8 @@ def _is_at_rest(main: Workspace, committed: str | None) -> bool:
 
 def _check_out(tree: Workspace) -> None:
     """Put the branch's data in place, from the cache or else a remote."""
+    if _is_whole(tree):
+        return
     try:
         folders.run_dvc(tree, "checkout", "--quiet", "--force", DATA)
     except RegistryError:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
 
@@ -32,8 +33,8 @@ def other(tmp_path):
         process.kill()
 
 
-def take(path):
-    with hold_lock(path, what="stage embed@text"):
+def take(path, **options):
+    with hold_lock(path, what="stage embed@text", **options):
         return True
 
 
@@ -45,6 +46,14 @@ def test_a_second_holder_stops_at_once_and_is_told_who_the_first_is(tmp_path, ot
     ):
         take(tmp_path / "locks/a.lock")
     assert take(tmp_path / "locks/b.lock")
+
+
+def test_one_who_waits_gets_it_once_it_is_free_or_is_refused_in_the_end(tmp_path, other):
+    path = tmp_path / "locks/a.lock"
+    with pytest.raises(StageError, match=f"process {other.pid}"):
+        take(path, wait_s=0.1)
+    Timer(0.2, other.stdin.close).start()
+    assert take(path, wait_s=30.0)
 
 
 def test_a_killed_holder_holds_nothing(tmp_path, other):

@@ -1,14 +1,34 @@
-"""Whose turn it is in the worktree."""
+"""What is remembered from run to run, and whose turn it is in the worktree."""
 
+import dagster as dg
 import pytest
 
 from orchestration.retraining.commit import commit_run
 from orchestration.retraining.run import prepare
+from orchestration.retraining.state import State, identify, read_state, write_state
 from orchestration.retraining.worktree import RetrainingError
 
-pytestmark = pytest.mark.slow
+
+def test_the_persons_data_are_remembered_until_a_batch_is_added_to_them(tmp_path):
+    first = State().begin("a").model_copy(update={"copied": "3 files"}).finish("v1")
+    assert (first.persons_state, first.persons_data) == ("3 files", "v1")
+    write_state(tmp_path, first)
+    second = read_state(tmp_path).begin("b")
+    assert second == State(run="b", persons_state="3 files", persons_data="v1")
+
+    grown = second.model_copy(update={"copied": "4 files", "batches": ("monday",)}).finish("v2")
+    assert (grown.persons_state, grown.persons_data) == ("4 files", "v1")
+    assert second.finish("v3") == second.model_copy(update={"done": True})  # nothing was copied
 
 
+def test_a_run_that_goes_on_is_known_by_the_one_that_stopped():
+    stopped = dg.DagsterRun(job_name="retrain", run_id="a")
+    anew = dg.DagsterRun(job_name="retrain", run_id="b", root_run_id="a", parent_run_id="a")
+    goes_on = anew._replace(step_keys_to_execute=["train"])
+    assert [identify(run) for run in (stopped, anew, goes_on)] == ["a", "b", "a"]
+
+
+@pytest.mark.slow
 def test_a_second_step_of_a_run_finds_it_prepared_and_another_run_waits_its_turn(project, dagster):
     job = dagster.definitions().resolve_job_def("retrain")
     working = dagster.instance.create_run_for_job(job, tags=job.tags)
