@@ -138,33 +138,39 @@ def find_free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-class Server:
-    """`python -m orchestration ui` on a project of its own, and what it says over GraphQL."""
+def commit_all(root: Path) -> None:
+    """Put a new project into git and its `data/` into DVC."""
+    for command in (
+        ["git", "init", "-q"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        [sys.executable, "-m", "dvc", "config", "core.analytics", "false"],
+        [sys.executable, "-m", "dvc", "add", "-q", "data"],
+        ["git", "add", "."],
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "As it began"],
+    ):
+        subprocess.run(command, cwd=root, check=True)
 
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "words"
-        (self.root / "data").mkdir(parents=True)
-        (self.root / "data" / "rows.txt").write_text("one two three 4")
-        files = {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, "steps.py": STEPS}
-        for name, text in {**files, ".gitignore": "/artifacts/\n/data\n/.dagster/\n"}.items():
-            (self.root / name).write_text(text)
+
+class Server:
+    """`python -m orchestration ui` on a project, and what it says over GraphQL.
+
+    Args:
+        root: Of the project.
+        folder: Where it keeps what it remembers, and its log.
+        variables: Of its environment, beside our own.
+    """
+
+    def __init__(self, root: Path, folder: Path, **variables: str) -> None:
+        self.root = root
         self.mark = uuid.uuid4().hex
         self.env = {
             **os.environ,
             MARK: self.mark,
-            "MM_PROJECT": str(self.root),
+            "MM_PROJECT": str(root),
             "DAGSTER_HOME": str(folder / "home"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **variables,
         }
-        for command in (
-            ["git", "init", "-q"],
-            ["dvc", "init", "-q"],
-            ["dvc", "config", "core.analytics", "false"],
-            ["dvc", "add", "-q", "data"],
-            ["git", "add", "."],
-            ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "Words"],
-        ):
-            subprocess.run(command, cwd=self.root, env=self.env, check=True)
         port, pages_port = find_free_ports(2)
         ports = ["--port", str(port), "--pages-port", str(pages_port)]
         self.url = f"http://127.0.0.1:{port}"
@@ -202,7 +208,7 @@ class Server:
 
     def runs(self) -> list[dict]:
         """All runs, the newest first."""
-        found = self.ask("{runsOrError {... on Runs {results {runId status tags {key value}}}}}")
+        found = self.ask("{runsOrError {... on Runs {results {runId jobName status}}}}")
         return found["runsOrError"]["results"]
 
     def run_ids(self) -> set[str]:
@@ -217,6 +223,19 @@ class Server:
 
         return wait_for(find, f"run with status {status}", timeout_s=120)
 
+    def switch_on(self, sensor: str) -> None:
+        """Start a sensor, as the switch beside its name does."""
+        query = (
+            "mutation($sensor: SensorSelector!) {startSensor(sensorSelector: $sensor)"
+            " {... on Sensor {sensorState {status}} ... on PythonError {message}}}"
+        )
+        place = {
+            "repositoryLocationName": "orchestration.definitions",
+            "repositoryName": "__repository__",
+        }
+        answer = self.ask(query, sensor={**place, "sensorName": sensor})["startSensor"]
+        assert answer == {"sensorState": {"status": "RUNNING"}}, answer
+
     def steps(self, run: str) -> list[dict]:
         query = (
             "query($run: ID!) {runOrError(runId: $run) {... on Run {stepStats {stepKey status}}}}"
@@ -229,15 +248,6 @@ class Server:
             command, cwd=self.root, env=self.env, check=True, capture_output=True, text=True
         )
         return done.stdout
-
-    def edit(self, **params: float) -> None:
-        """Set some keys at the top of params.yaml, and all others as they were at first."""
-        lines = PARAMS.splitlines()
-        changed = [
-            f"{key}: {params[key]}" if (key := line.partition(":")[0]) in params else line
-            for line in lines
-        ]
-        (self.root / "params.yaml").write_text("\n".join(changed) + "\n")
 
     wait_for = staticmethod(wait_for)
 
@@ -262,6 +272,39 @@ class Server:
             raise
 
 
+class Words(Server):
+    """On a project of four stages that count words."""
+
+    def __init__(self, folder: Path) -> None:
+        root = folder / "words"
+        (root / "data").mkdir(parents=True)
+        (root / "data" / "rows.txt").write_text("one two three 4")
+        files = {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, "steps.py": STEPS}
+        for name, text in {**files, ".gitignore": "/artifacts/\n/data\n/.dagster/\n"}.items():
+            (root / name).write_text(text)
+        commit_all(root)
+        super().__init__(root, folder)
+
+    def edit(self, **params: float) -> None:
+        """Set some keys at the top of params.yaml, and all others as they were at first."""
+        lines = PARAMS.splitlines()
+        changed = [
+            f"{key}: {params[key]}" if (key := line.partition(":")[0]) in params else line
+            for line in lines
+        ]
+        (self.root / "params.yaml").write_text("\n".join(changed) + "\n")
+
+
+@contextmanager
+def stopping(server: Server) -> Iterator[Server]:
+    """Stop a server after the block, and see that nothing of it is left."""
+    try:
+        yield server
+    finally:
+        server.stop()
+    wait_for(lambda: not server.processes(), "end of all processes")
+
+
 @contextmanager
 def browse(env: dict[str, str]) -> Iterator[Page]:
     """Open a page of a headless Chromium, which ends with this block."""
@@ -276,16 +319,12 @@ def browse(env: dict[str, str]) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Words]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM} (Debian's package chromium)")
-    server = Server(tmp_path_factory.mktemp("browser"))
-    try:
+    with stopping(Words(tmp_path_factory.mktemp("browser"))) as server:
         server.wait_until_ready()
         yield server
-    finally:
-        server.stop()
-    wait_for(lambda: not server.processes(), "end of all processes")
 
 
 @pytest.fixture(scope="module")
