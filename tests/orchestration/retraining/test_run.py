@@ -78,6 +78,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import dagster as dg
+import dvc.repo
 from orchestration.retraining import run as retraining
 
 def kill_before(command):
@@ -91,6 +92,7 @@ def kill_before(command):
 
     sys.addaudithook(watch)
 
+dg.DagsterInstance.ephemeral().dispose()  # all is imported once, before the forks
 for command in map(int, sys.argv[2:]):
     child = os.fork()
     if child == 0:
