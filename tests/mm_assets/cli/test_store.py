@@ -131,7 +131,7 @@ def test_fill_computes_a_shard_and_what_was_bought_is_not_computed_again(root, t
     assert (
         "0 vectors computed, 3 were" in run("fill", "words", "--shard", "1/4", "--url", url).output
     )
-    assert (tmp_path / "shared/work").is_dir()
+    assert (tmp_path / "shared/done").is_dir()
     assert "fewer rows than shards" in run("fill", "words", "--shard", "20/20").output
 
 
