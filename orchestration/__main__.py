@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
+from orchestration.databases import hold_databases
 from orchestration.dvc_stages import project_root
 from orchestration.pages import PagesError, start_pages
 from orchestration.reconcile import reconcile_runs, tag_process
@@ -100,14 +101,15 @@ def materialize(name: str, select: str | None = None) -> int:
     with dg.DagsterInstance.get() as instance:
         reconcile_runs(instance)
         run_id = make_new_run_id()
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=sorted(chosen),
-            raise_on_error=False,
-            run_config={"loggers": {"compact": {}}},
-            run_id=run_id,
-            tags=tag_process(run_id),
-        )
+        with hold_databases(instance, run_id):
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=sorted(chosen),
+                raise_on_error=False,
+                run_config={"loggers": {"compact": {}}},
+                run_id=run_id,
+                tags=tag_process(run_id),
+            )
     if not result.success:
         click.secho(
             explain_failures(result, {key.to_user_string() for key in chosen}), fg="red", err=True

@@ -22,6 +22,8 @@ import psutil
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from orchestration.databases import hold_databases
+
 if TYPE_CHECKING:
     from dagster._config import UserConfigSchema
     from dagster._core.execution.context.system import PlanOrchestrationContext
@@ -161,7 +163,8 @@ class _Recording(dg.Executor):
         """Tag the run, and let the other one execute it."""
         run_id = plan_context.run_id
         plan_context.instance.add_run_tags(run_id, tag_process(run_id))
-        return self._inner.execute(plan_context, execution_plan)
+        with hold_databases(plan_context.instance, run_id):
+            yield from self._inner.execute(plan_context, execution_plan)
 
 
 @functools.cache
