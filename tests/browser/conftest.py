@@ -157,10 +157,9 @@ class Server:
     Args:
         root: Of the project.
         folder: Where it keeps what it remembers, and its log.
-        variables: Of its environment, beside our own.
     """
 
-    def __init__(self, root: Path, folder: Path, **variables: str) -> None:
+    def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
         self.mark = uuid.uuid4().hex
         self.env = {
@@ -169,7 +168,6 @@ class Server:
             "MM_PROJECT": str(root),
             "DAGSTER_HOME": str(folder / "home"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            **variables,
         }
         port, pages_port = find_free_ports(2)
         ports = ["--port", str(port), "--pages-port", str(pages_port)]
