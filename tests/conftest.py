@@ -1,6 +1,7 @@
 """A project that has come as far as its embeddings, for tests of all that reads them."""
 
 import json
+import os
 import uuid
 
 import numpy as np
@@ -10,6 +11,8 @@ from ruamel.yaml import YAML
 
 from mm_assets.data.vectors import Embeddings, write_embeddings
 from mm_assets.stages.project import load_project
+
+os.environ["DVC_NO_ANALYTICS"] = "1"  # each `dvc` would start a process that looks for its makers
 
 
 class EmbeddedProject:

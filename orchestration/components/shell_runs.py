@@ -46,10 +46,15 @@ def build_shell_runs(
             return dg.SkipReason("dvc.lock and *.dvc are as they were")
         from dvc.lock import LockError
 
-        if root == project_root() and _is_retraining(context.instance):
-            return dg.SkipReason(
-                "a retraining run is telling of these assets; looking again after it"
-            )
+        if root == project_root():
+            # The graph shows the tree that ran last. Told in the middle of such a run, what happened
+            # at the shell would leave half of the assets from here and half from there, all stale.
+            from orchestration.retraining.run import is_at_work
+
+            if is_at_work(context.instance):
+                return dg.SkipReason(
+                    "a retraining run is telling of these assets; looking again after it"
+                )
         project = DvcProject(root)
         try:
             events = build_events(project, read(project), context.instance, pages=pages)
@@ -58,23 +63,6 @@ def build_shell_runs(
         return dg.SensorResult(asset_events=events, cursor=now)
 
     return tell
-
-
-def _is_retraining(instance: dg.DagsterInstance) -> bool:
-    """Tell whether a run is at work that materializes the same assets elsewhere.
-
-    The graph shows the tree that ran last. Told in the middle of such a run, what happened at the
-    shell would leave half of the assets from here and half from there, and all of them stale.
-    """
-    from orchestration.retraining.run import TAG
-    from orchestration.retraining.worktree import BRANCH
-
-    working = [
-        dg.DagsterRunStatus.STARTING,
-        dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
-    ]
-    return bool(instance.get_runs(dg.RunsFilter(tags={TAG: BRANCH}, statuses=working), limit=1))
 
 
 def sign_locks(folders: Iterable[Path]) -> str:

@@ -9,11 +9,13 @@ import dagster as dg
 from mm_assets.contracts.errors import MMAssetsError
 from orchestration.dvc_runner import Log
 from orchestration.dvc_stages import DvcProject, read_stages
+from orchestration.reconcile import UNFINISHED
 from orchestration.retraining.data import bring_data, ingest
 from orchestration.retraining.merging import merge
 from orchestration.retraining.promotion import mend_link
 from orchestration.retraining.state import identify, read_state, require_turn, write_state
 from orchestration.retraining.worktree import (
+    BRANCH,
     RetrainingError,
     clean_worktree,
     ensure_worktree,
@@ -31,6 +33,12 @@ BATCHES, OUTCOME = "mm/batches", "mm/outcome"  # what it takes in, and what came
 def is_retraining(run: dg.DagsterRun) -> bool:
     """Tell whether a run is to work in the worktree."""
     return TAG in run.tags
+
+
+def is_at_work(instance: dg.DagsterInstance) -> bool:
+    """Tell whether a run works in the worktree now, and materializes the assets from there."""
+    filters = dg.RunsFilter(tags={TAG: BRANCH}, statuses=UNFINISHED)
+    return bool(instance.get_runs(filters, limit=1))
 
 
 def choose(project: DvcProject, context: dg.AssetExecutionContext) -> DvcProject:
