@@ -33,6 +33,9 @@ ui: setup  ## the Dagster web UI and daemon on 127.0.0.1:3000
 repro: setup  ## the whole pipeline through DVC alone
 	@dvc repro
 
+# Two test workers, one core each: nested pools of threads take twice as long.
+check test: export OMP_NUM_THREADS := 1
+
 check: setup  ## what to run while working: style, types, import directions, fast tests
 	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow" -n 2 --dist loadfile
 
