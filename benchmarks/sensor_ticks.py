@@ -104,7 +104,8 @@ def make_outs(root: Path) -> None:
 
 def rewrite(root: Path) -> None:
     """Let the model be another one, as after a `dvc repro` that had something to do."""
-    (root / "artifacts" / "model" / "file.txt").write_text("another")
+    with (root / "artifacts" / "model" / "file.txt").open("a") as file:
+        file.write("more")
     run_dvc(root, "commit", "-q", "-f", "train")
 
 
