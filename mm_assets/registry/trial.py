@@ -155,7 +155,7 @@ def hold_trial(
     require_enough(rows, ours.targets, left_out, least=config.promotion.rows)
     known = [key for key in ours.modalities if theirs is None or key in theirs.modalities]
     subsets: list[Subset] = list_subsets(known)
-    answers = answer_subsets(ours, rows, subsets, folder=workspace.data)
+    answers = answer_subsets(ours, rows, subsets, folder=workspace.data, title="promote: candidate")
     return Trial(
         rows=rows,
         left_out=left_out,
@@ -163,7 +163,7 @@ def hold_trial(
         champion=theirs,
         answers=answers,
         others=(
-            answer_subsets(theirs, rows, subsets, folder=workspace.data)
+            answer_subsets(theirs, rows, subsets, folder=workspace.data, title="promote: champion")
             if theirs
             else answer_constantly(workspace, ours.targets, answers)
         ),
@@ -276,7 +276,12 @@ def require_enough(
 
 
 def answer_subsets(
-    predictor: Predictor, rows: pd.DataFrame, subsets: Sequence[Subset], *, folder: Path
+    predictor: Predictor,
+    rows: pd.DataFrame,
+    subsets: Sequence[Subset],
+    *,
+    folder: Path,
+    title: str = "promote",
 ) -> dict[Subset, Answers]:
     """Answer the rows from all that they have, and from each subset alone where they have it.
 
@@ -288,6 +293,7 @@ def answer_subsets(
         rows: With its modalities' cells; a column that is not there is missing in every row.
         subsets: Of its modalities.
         folder: The data folder.
+        title: Of the progress bar.
 
     Returns:
         By subset, `AS_GIVEN` among them, by target: (row, column), NaN where a row was not asked.
@@ -315,7 +321,7 @@ def answer_subsets(
         return predictor.run(arrays, presence)
 
     batches = _cut_groups(groups) if context else _cut(len(rows))
-    for places in show_progress(batches, title="promote: asking", total=len(rows), size=len):
+    for places in show_progress(batches, title=title, total=len(rows), size=len):
         values = {
             key: _decode(predictor, key, rows[ID].iloc[places], cells[key].iloc[places], folder)
             for key in keys

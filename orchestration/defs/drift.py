@@ -6,7 +6,7 @@ compared; `waiting_batches` starts job `retrain`, and may be switched on or left
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import dagster as dg
@@ -22,6 +22,7 @@ from orchestration.components.evidence import IMAGE_TYPES, show_picture
 from orchestration.defs.promotion import ACTIONS
 from orchestration.defs.retraining import RETRAIN
 from orchestration.dvc_stages import Stage, project_root, read_stages
+from orchestration.pages import locate_page, pages_url
 from orchestration.retraining.run import BATCHES
 
 REPORT = "drift_report"
@@ -100,12 +101,13 @@ def compare(
 
 def describe(report: DriftReport, folder: Path) -> dict[str, dg.MetadataValue[Any]]:
     """Make the metadata: every number, so that the UI plots it over batches; pictures, and the page."""
+    page = locate_page(folder.parent, PurePosixPath(folder.name, PAGE_FILE))
     found: dict[str, dg.MetadataValue[Any]] = {
         "outcome": dg.MetadataValue.md(report.explain()),
         "batch": dg.MetadataValue.text(report.batch),
         "rows_in": dg.MetadataValue.int(report.rows_in),
         "dagster/row_count": dg.MetadataValue.int(report.rows_kept),
-        "page": dg.MetadataValue.path(folder / PAGE_FILE),
+        "page": dg.MetadataValue.url(f"{pages_url()}/{page}"),
         "compared": make_table(
             ["what", "moved by", "p", "p of all", "drifted", "unseen", "note"],
             [

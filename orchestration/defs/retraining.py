@@ -73,7 +73,8 @@ def record(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
     said = f"{commit} on branch {BRANCH}" if commit else "nothing new, so no commit"
-    context.log.info(said)
+    subject = message.partition("\n")[0]
+    context.log.info(f"{said}: {subject}" if commit else said)
     return dg.MaterializeResult(
         metadata={
             "commit": dg.MetadataValue.text(said),

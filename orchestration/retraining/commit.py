@@ -70,8 +70,8 @@ def _describe(tree: Workspace, state: State, run: dg.DagsterRun) -> str:
         lines.append(f"batches: {', '.join(state.batches)}")
     for event in events:
         verdict = after.models[event.model].verdict if event.model in after.models else None
-        if verdict and verdict.gates:
+        if verdict and event.what == "refused":
+            lines += [f"refused: {refusal}" for refusal in verdict.refusals]
+        elif verdict and verdict.gates:
             lines += [claim.explain() for claim in verdict.gates[0].claims]
-        if event.what == "refused":
-            lines.append(f"refused: {event.reason}")
     return "\n".join(lines)

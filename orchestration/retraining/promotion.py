@@ -82,12 +82,13 @@ def _run_promotion(project: DvcProject, log: Log) -> str:
         RetrainingError: There is no verdict; says what it said.
     """
     script = "from mm_assets.cli.main import main; main()"
-    lines = []
+    lines: list[str] = []
     with start([sys.executable, "-c", script, "promote", "--id"], project) as process:
         for raw in process.stdout or ():
             if line := raw.strip():
+                if lines:  # the last one is the model's id, for us
+                    log(lines[-1])
                 lines.append(line)
-                log(line)
         code = process.wait()
     if code or not lines:
         raise RetrainingError(
