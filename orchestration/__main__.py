@@ -1,5 +1,6 @@
 """`python -m orchestration`: the pipeline in this process; `retrain`; `ui` with web UI and daemon."""
 
+import gc
 import os
 import shutil
 import sys
@@ -124,6 +125,7 @@ def materialize(name: str, select: str | None = None) -> int:
 
 def load_job(name: str) -> dg.JobDefinition:
     """Load the definitions; Dagster wraps what goes wrong in them, and here it is unwrapped."""
+    gc.disable()  # all that is made here stays; to look through it again and again takes a second
     from orchestration.definitions import defs
 
     try:
@@ -135,6 +137,9 @@ def load_job(name: str) -> dg.JobDefinition:
         if cause is None:
             raise
         raise cause from None
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def explain_failures(result: dg.ExecuteInProcessResult, chosen: set[str]) -> str:
