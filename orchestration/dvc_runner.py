@@ -22,7 +22,8 @@ from typing import IO
 from mm_assets.contracts.errors import DiskError, StageError
 from mm_assets.data.disk import name_disk_errors
 from orchestration.dvc_process import BUSY
-from orchestration.dvc_stages import DvcProject, Record, Stage
+from orchestration.dvc_project import DvcProject, Record
+from orchestration.dvc_stages import Stage
 from orchestration.live_table import LiveTable, Row
 
 Log = Callable[[str], None]

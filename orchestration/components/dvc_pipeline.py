@@ -15,15 +15,9 @@ from mm_assets.contracts.errors import ConfigError, StageError
 from mm_assets.contracts.report import StageReport, read_report, summarize_failures
 from orchestration.components.events import check_results, describe
 from orchestration.components.shell_runs import build_shell_runs
+from orchestration.dvc_project import DvcProject, Record
 from orchestration.dvc_runner import run_stage
-from orchestration.dvc_stages import (
-    DvcProject,
-    Record,
-    Stage,
-    project_root,
-    read_stages,
-    refuse_shared_assets,
-)
+from orchestration.dvc_stages import Stage, project_root, read_stages, refuse_shared_assets
 
 Told = dg.AssetObservation | dg.AssetCheckResult | dg.MaterializeResult[None]  # by one run
 
@@ -167,9 +161,8 @@ def choose_project(context: dg.AssetExecutionContext, project: DvcProject) -> Dv
     """Choose the project that a run's stages work in: of ours, retraining has a tree of its own."""
     if project.root != project_root():
         return project
-    from orchestration.retraining.run import (
-        choose,
-    )  # with what promotion needs, which others do not
+    # It brings what promotion needs, which other projects do not.
+    from orchestration.retraining.run import choose
 
     return choose(project, context)
 

@@ -17,7 +17,8 @@ from orchestration.components.evidence import (
     describe_plots,
     show_picture,
 )
-from orchestration.dvc_stages import Record, Stage
+from orchestration.dvc_project import Record
+from orchestration.dvc_stages import Stage
 from orchestration.pages import locate_page
 
 

@@ -17,7 +17,8 @@ import dagster as dg
 
 from mm_assets.contracts.errors import StageError
 from orchestration.dvc_declared import DeclaredPlot, Series, lies_in
-from orchestration.dvc_stages import Record, Stage
+from orchestration.dvc_project import Record
+from orchestration.dvc_stages import Stage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ import dagster as dg
 
 from mm_assets.contracts.report import read_report
 from orchestration.components.events import check_results, describe
-from orchestration.dvc_stages import DvcProject, Record, Stage, project_root
+from orchestration.dvc_project import DvcProject, Record
+from orchestration.dvc_stages import Stage, project_root
 
 DATA_VERSION = "dagster/data_version"
 CODE_VERSION = "dagster/code_version"

@@ -12,8 +12,8 @@ from mm_assets.contracts.errors import RegistryError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import mirror_folder, sign_folder
 from mm_assets.registry import folders
+from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import Log
-from orchestration.dvc_stages import DvcProject
 from orchestration.retraining.committed import DATA, show_data
 from orchestration.retraining.state import State
 from orchestration.retraining.worktree import BRANCH, PATIENCE_S, RetrainingError

@@ -12,8 +12,8 @@ from mm_assets.registry import folders
 from mm_assets.registry.merging import adopt
 from mm_assets.registry.promotion import Outcome
 from mm_assets.registry.record import read_registry
+from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import Log, start
-from orchestration.dvc_stages import DvcProject
 from orchestration.retraining.worktree import PATIENCE_S, RetrainingError, find_trees
 
 

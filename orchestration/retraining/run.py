@@ -7,8 +7,9 @@ from pathlib import Path
 import dagster as dg
 
 from mm_assets.contracts.errors import MMAssetsError
+from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import Log
-from orchestration.dvc_stages import DvcProject, read_stages
+from orchestration.dvc_stages import read_stages
 from orchestration.reconcile import UNFINISHED
 from orchestration.retraining.data import bring_data, ingest
 from orchestration.retraining.merging import merge

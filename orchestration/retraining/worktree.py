@@ -14,8 +14,8 @@ from mm_assets.data.lock import hold_lock
 from mm_assets.registry.git import ask_git, commit_staged, run_git
 from mm_assets.registry.merging import merge_registries
 from mm_assets.registry.record import Registry, read_registry, write_registry
+from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import Log
-from orchestration.dvc_stages import DvcProject
 
 BRANCH = "retraining"
 PATIENCE_S = 600.0  # with whoever holds a lock

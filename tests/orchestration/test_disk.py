@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import pytest
 
+from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import StageFailedError, run_stage
-from orchestration.dvc_stages import DvcProject, read_stages
+from orchestration.dvc_stages import read_stages
 
 DVC_YAML = """
 stages:

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import StageFailedError, run_stage
-from orchestration.dvc_stages import DvcProject, read_stages
+from orchestration.dvc_stages import read_stages
 
 RUN = (
     "import pathlib; from orchestration.dvc_runner import run_stage; "
-    "from orchestration.dvc_stages import DvcProject, read_stages; root = pathlib.Path.cwd(); "
+    "from orchestration.dvc_project import DvcProject; "
+    "from orchestration.dvc_stages import read_stages; root = pathlib.Path.cwd(); "
     "list(run_stage(DvcProject(root), read_stages(root)[-1], print))"
 )
 

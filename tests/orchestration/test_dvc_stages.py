@@ -5,7 +5,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import ConfigError
-from orchestration.dvc_stages import DvcProject, read_stages, remember_stages
+from orchestration.dvc_project import DvcProject
+from orchestration.dvc_stages import read_stages, remember_stages
 
 
 def stages_by_target(root):

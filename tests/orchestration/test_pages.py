@@ -17,7 +17,7 @@ import pytest
 
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
-from orchestration.dvc_stages import DvcProject
+from orchestration.dvc_project import DvcProject
 from orchestration.pages import PageServer, locate_page, start_pages
 
 pytestmark = pytest.mark.slow  # a finished DVC project

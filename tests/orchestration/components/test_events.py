@@ -8,7 +8,8 @@ from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.report import ExpectationResult, Plot, StageReport, SuiteResult, Table
 from orchestration.components.events import check_results, describe
 from orchestration.components.evidence import MAX_PICTURE_BYTES
-from orchestration.dvc_stages import DagsterMeta, Record, Stage
+from orchestration.dvc_project import Record
+from orchestration.dvc_stages import DagsterMeta, Stage
 
 STAGE = Stage(
     target="train",

@@ -14,7 +14,8 @@ from orchestration.components.evidence import (
     describe_plots,
 )
 from orchestration.dvc_declared import DeclaredPlot, Series
-from orchestration.dvc_stages import DagsterMeta, Record, Stage
+from orchestration.dvc_project import Record
+from orchestration.dvc_stages import DagsterMeta, Stage
 
 STAGE = Stage(
     target="train",
