@@ -99,6 +99,12 @@ def embedded(tmp_path):
     return EmbeddedProject(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def shared_embedded(tmp_path_factory):
+    """The same for all tests of a file, which then only look at it."""
+    return EmbeddedProject(tmp_path_factory.mktemp("embedded"))
+
+
 @pytest.fixture(scope="session")
 def s3():
     """An S3 of moto's on 127.0.0.1, and the variables that lead AWS's own tools to it."""

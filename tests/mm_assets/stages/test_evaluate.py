@@ -29,16 +29,9 @@ def run(embedded, **evaluation):
 
 
 @pytest.fixture(scope="module")
-def memory():
-    return {}
-
-
-@pytest.fixture
-def solved(embedded, memory):
+def solved(shared_embedded):
     """Give what `run` gives for the plain project, run once for all tests that only look at it."""
-    if not memory:
-        memory["found"] = (embedded, *run(embedded))
-    return memory["found"]
+    return (shared_embedded, *run(shared_embedded))
 
 
 @pytest.mark.slow
