@@ -134,7 +134,7 @@ def send_email(config: EmailConfig, alert: Alert, warn: Callable[[str], None]) -
                 where = "alerts.email.password_variable"
                 server.login(config.user, _read_variable(config.password_variable, where))
             refused = server.send_message(message)
-    except (smtplib.SMTPException, OSError) as error:
+    except (smtplib.SMTPException, OSError, UnicodeError) as error:  # SMTP's login is ASCII alone
         raise DeliveryError(
             f"mail server {config.host}:{config.port} did not take it: {error}"
         ) from None

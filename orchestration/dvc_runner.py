@@ -226,7 +226,7 @@ def _run_dvc(
             if live:
                 yield from live.read_due()
             # Its command may outlive a DVC that was killed, and hold the output open.
-            if process.poll() is not None and (process.returncode < 0 or not line):
+            if process.poll() is not None and (process.returncode < 0 or not raw):
                 break
         code = process.wait()
         if live:

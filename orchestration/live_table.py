@@ -58,7 +58,10 @@ def read_last_row(file: Path) -> Row:
         text = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:  # replaced or deleted this moment
         return {}
-    lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    try:
+        lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    except csv.Error:  # it is no table of numbers, which fails no stage
+        return {}
     if len(lines) < 2:
         return {}
     cells = dict(zip(lines[0], lines[-1], strict=False))

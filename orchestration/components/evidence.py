@@ -188,10 +188,10 @@ def _read_rows(file: Path, path: PurePosixPath) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv"}:
         try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
+            text = io.StringIO(file.read_text(encoding="utf-8-sig"))
+            return list(csv.DictReader(text, delimiter="\t" if suffix == ".tsv" else ","))
+        except (UnicodeDecodeError, OSError, csv.Error) as error:
             raise EvidenceError(f"{path} cannot be read: {error}") from None
-        return list(csv.DictReader(io.StringIO(text), delimiter="\t" if suffix == ".tsv" else ","))
     found = next(_find_rows(_parse(file, path)), None)
     if found is None:
         raise EvidenceError(f"{path} is declared as a plot, but has no list of rows to draw")

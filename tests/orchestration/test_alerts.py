@@ -207,11 +207,12 @@ def test_encryption_and_password_are_used(secured, certificate, monkeypatch):
     assert len(mail.mails) == 1
 
 
-def test_a_wrong_password_is_an_error(secured, certificate, monkeypatch):
+@pytest.mark.parametrize(("password", "message"), [("wrong", "535"), ("sésame", "ascii")])
+def test_a_wrong_password_is_an_error(secured, certificate, monkeypatch, password, message):
     mail, config = secured
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setenv("SHOP_PW", "wrong")
-    with pytest.raises(DeliveryError, match="535"):
+    monkeypatch.setenv("SHOP_PW", password)
+    with pytest.raises(DeliveryError, match=message):
         send(config)
     assert mail.mails == []
 

@@ -172,6 +172,16 @@ def test_a_step_ends_with_the_run_that_started_it(shell):
 
 
 @pytest.mark.slow
+def test_what_is_said_last_is_heard_though_the_log_is_slower_than_the_stage(shell):
+    said = "printf '%0.s.\\n' $(seq 300); echo; echo 'the disk is on fire'; exit 1"
+    (shell.root / "say.sh").write_text(said)
+    (shell.root / "dvc.yaml").write_text(SLOW_STAGE.format(command="sh say.sh"))
+    [stage] = read_stages(shell.root)
+    with pytest.raises(StageFailedError, match="the disk is on fire"):
+        list(run_stage(DvcProject(shell.root), stage, lambda _: time.sleep(0.01)))
+
+
+@pytest.mark.slow
 def test_a_stage_ends_with_a_dvc_that_was_killed(shell):
     (shell.root / "dvc.yaml").write_text(
         SLOW_STAGE.format(command="echo $$ > pid && kill -9 $PPID && sleep 60 && touch slow.txt")

@@ -53,6 +53,7 @@ def learning(shell):
         ("epoch,loss\n1,0.5\n2,0.25\n", {"epoch": 2.0, "loss": 0.25}),
         ("epoch,loss\n1,0.5\n2,0.2", {"epoch": 1.0, "loss": 0.5}),  # still being written
         ('epoch,note,loss\n3,"a, b",nan\n', {"epoch": 3.0}),
+        (f"epoch,note\n3,{'x' * 200_000}\n", {}),  # more than a field of CSV may hold
     ],
 )
 def test_the_last_whole_line_gives_its_finite_numbers(tmp_path, text, row):

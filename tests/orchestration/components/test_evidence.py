@@ -147,6 +147,7 @@ def test_bars_are_named_and_a_confusion_matrix_counts_pairs(tmp_path):
             "column 'up' is drawn along y and must hold numbers, but has 'high'",
         ),
         ({"p.csv": b"\xff\xfe\x00"}, "p.csv cannot be read"),
+        ({"p.csv": "step,up\n0," + "9" * 200_000}, "p.csv cannot be read: field larger than"),
     ],
 )
 def test_a_plot_that_cannot_be_drawn_says_why(tmp_path, files, message):
