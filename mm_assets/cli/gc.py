@@ -98,13 +98,19 @@ def gc(
         return
     if not yes:
         click.confirm(f"delete them, {format_bytes(sum(sizes))}?", abort=True)
-    notes = upkeep.prune_models(root, models)
+    notes = upkeep.prune_models(root, registry, models)
     for one in leftovers:
         upkeep.remove(one)
     for holding in unused:
         remove_holding(holding)
-    cache = upkeep.collect_cache(trees, versions, others) if is_under_dvc(workspace) else 0
-    freed = cache + sum(
-        size for one, size in zip(found, sizes, strict=True) if one.about != upkeep.CACHE
+    if is_under_dvc(workspace):  # what stayed after all, and trees that came meanwhile, count too
+        versions = upkeep.list_versions(upkeep.read_all(root))
+        freed = upkeep.collect_cache(upkeep.list_trees(root), versions, others)
+    else:
+        freed = 0
+    freed += sum(
+        size - one.size_bytes
+        for one, size in zip(found, sizes, strict=True)
+        if one.about != upkeep.CACHE
     )
     click.echo("\n".join([f"freed {format_bytes(freed)}", *notes]))

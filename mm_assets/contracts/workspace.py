@@ -112,6 +112,11 @@ class Workspace:
         """The git worktree in which retraining works, a whole project of its own."""
         return self.root / ".mm" / "worktrees" / "retraining"
 
+    @property
+    def retraining_state(self) -> Path:
+        """What is remembered of it: which run it was prepared for, and whether that has ended."""
+        return self.retraining.with_suffix(".json")
+
     def lock(self, stage: str) -> Path:
         """The file that one running stage holds."""
         return self.root / ".mm" / "locks" / f"{stage}.lock"

@@ -6,19 +6,20 @@ nor anything that a branch, a tag, an experiment or a worktree names.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from mm_assets.contracts.errors import RegistryError
+from mm_assets.contracts.errors import RegistryError, StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.lock import hold_lock
 from mm_assets.registry import folders
@@ -106,10 +107,17 @@ def choose_models(registry: Registry, *, champions: int, candidates: int) -> lis
     return sorted(chosen)
 
 
-def prune_models(root: Path, names: Collection[str]) -> list[str]:
+def prune_models(root: Path, known: Registry, names: Collection[str]) -> list[str]:
     """Delete models, files and records, from the project's registry and from that of retraining.
 
-    Retraining's branch gets a commit. Where a run is at work there, it keeps them until next time.
+    Between choosing them and now a person was asked, and models may have been promoted or rolled
+    back: one that has become needed, or has changed at all, stays. Retraining's branch gets a commit;
+    unless its last run has ended, it keeps them until next time.
+
+    Args:
+        root: The project's root.
+        known: What `read_all` gave when they were chosen.
+        names: Ids, of `choose_models`.
 
     Returns:
         What a person should know of it.
@@ -118,21 +126,56 @@ def prune_models(root: Path, names: Collection[str]) -> list[str]:
         RegistryError: A registry is damaged, or git refused.
         StageError: Somebody changes the registry.
     """
+    main, tree = _registries(root)
     notes = []
-    for workspace in _registries(root):
-        retraining = workspace.root != root
-        if retraining and ask_git(workspace.root, "rev-parse", "--verify", "-q", "MERGE_HEAD"):
-            notes.append("retraining is at work, so its models stay until next time")
-            continue
-        with hold_lock(workspace.lock("registry"), what="a change of the registry"):
-            if not _forget(workspace, names):
-                continue
-            if retraining:
-                run_git(workspace.root, "add", "--", "registry")
-                commit_staged(workspace.root, "mm gc: models that nobody needs")
-            elif ask_git(root, "rev-parse", "HEAD") is not None:
-                notes.append("commit registry/ with git; `mm gc` then frees their cache, too")
+    with _hold_registry(main):
+        if _forget(main, _choose_again(root, known, names)) and ask_git(root, "rev-parse", "HEAD"):
+            notes.append("commit registry/ with git; `mm gc` then frees their cache, too")
+        if set(names) & read_registry(tree.registry).models.keys():
+            notes += _prune_retraining(main, tree, known, names)
     return notes
+
+
+def _prune_retraining(
+    main: Workspace, tree: Workspace, known: Registry, names: Collection[str]
+) -> list[str]:
+    notes = [
+        "retraining is at work or was cut short, so its models stay until `mm gc` after its next run"
+    ]
+    try:
+        # The lock with which a run prepares the worktree and commits there.
+        with (
+            hold_lock(main.lock(tree.root.name), what="work in the worktree"),
+            _hold_registry(tree),
+        ):
+            if not _has_ended(main):
+                return notes
+            if _forget(tree, _choose_again(main.root, known, names)):
+                run_git(tree.root, "add", "--", "registry")
+                commit_staged(tree.root, "mm gc: models that nobody needs")
+    except StageError:
+        return notes
+    return []
+
+
+def _has_ended(main: Workspace) -> bool:
+    """Tell whether the last retraining run has made its commit, or there never was one."""
+    file = main.retraining_state
+    return not file.is_file() or json.loads(file.read_text(encoding="utf-8"))["done"] is True
+
+
+def _choose_again(root: Path, known: Registry, names: Collection[str]) -> set[str]:
+    """Leave out what must not be deleted any more."""
+    now = read_all(root)
+    return {
+        name
+        for name in set(names) & now.models.keys() - {now.champion, now.find_predecessor()}
+        if now.models[name].state == known.models[name].state
+    }
+
+
+def _hold_registry(workspace: Workspace) -> AbstractContextManager[None]:
+    return hold_lock(workspace.lock("registry"), what="a change of the registry")
 
 
 def _forget(workspace: Workspace, names: Collection[str]) -> list[str]:

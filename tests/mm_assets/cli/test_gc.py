@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -135,6 +136,25 @@ def test_nothing_goes_without_a_yes_nor_from_a_cache_that_others_may_share(proje
     result = CliRunner().invoke(mm, ["gc", "--yes"])
     assert "outside of this project" in str(result.exception)
     assert "--project PATH" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_rolled_back_to_while_the_question_is_open_stays(project, monkeypatch):
+    # Its own and the one beside it are to go; a third is what a roll-back of the champion puts back.
+    one, two, three, last = (project.put("rows", sure=sure)[1] for sure in (1.0, 1.1, 1.2, 1.3))
+    assert [outcome.what for outcome in (one, two, three, last)] == ["promoted"] * 4
+
+    def answer(*_, **__):
+        roll_back(project.root, one.name)
+        return True
+
+    monkeypatch.setattr(click, "confirm", answer)
+    told = project.gc("--champions", "1", "--candidates", "0")
+    assert f"model {one.name}" in told
+    registry = read_registry(project.pipeline.workspace.registry)
+    assert registry.champion == one.name
+    assert two.name not in registry.models
+    assert (project.root / "registry" / "champion" / "model.onnx").is_file()
 
 
 def crowned(*names, taken_back=()):
