@@ -40,7 +40,7 @@ check: setup  ## what to run while working: style, types, import directions, fas
 	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -m "not slow" -n 2 --dist loadfile
 
 test: setup  ## everything that CI runs
-	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -n 2 --dist loadfile
+	@ruff format --check . && ruff check . && mypy && lint-imports --no-cache && pytest -q -rs -n 2 --dist loadfile
 
 clean:  ## remove what the pipeline made (not data, weights, or the embedding store)
 	rm -rf artifacts

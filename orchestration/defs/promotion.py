@@ -9,6 +9,7 @@ from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.registry.promotion import Outcome, promote, roll_back
 from mm_assets.registry.record import GATES, Claim, Gate
+from orchestration.components.events import make_table
 from orchestration.dvc_stages import project_root, read_stages
 from orchestration.retraining.promotion import promote_retrained
 from orchestration.retraining.run import OUTCOME, enter, is_retraining
@@ -138,14 +139,8 @@ def check(gate: Gate) -> dg.AssetCheckResult:
 def tabulate(gates: Iterable[Gate]) -> dg.TableMetadataValue:
     """Show claims with both values and their threshold, one a row."""
     columns = list(Claim.model_fields)
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord({"gate": gate.name, **claim.model_dump()})
-            for gate in gates
-            for claim in gate.claims
-        ],
-        schema=dg.TableSchema([dg.TableColumn(name, "any") for name in ("gate", *columns)]),
-    )
+    rows = [[gate.name, *claim.model_dump().values()] for gate in gates for claim in gate.claims]
+    return make_table(["gate", *columns], rows)
 
 
 @dg.definitions

@@ -1,6 +1,5 @@
 """Looking for better parameters: an action, since it remembers, and a person takes what it proposes."""
 
-import base64
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.search.proposal import HISTORY_FILE, PROPOSAL_FILE, Proposal
 from orchestration.components.events import make_table
+from orchestration.components.evidence import IMAGE_TYPES, show_picture
 from orchestration.defs.promotion import ACTIONS
 from orchestration.dvc_stages import Stage, project_root, read_stages
 
@@ -72,7 +72,6 @@ def search_job() -> None:
 
 def describe(proposal: Proposal, folder: Path) -> dict[str, dg.MetadataValue[Any]]:
     """Make the metadata: what is proposed, every trial, and the picture of both."""
-    picture = base64.b64encode((folder / HISTORY_FILE).read_bytes()).decode()
     keys = list(dict.fromkeys(key for trial in proposal.trials for key in trial.values))
     found: dict[str, dg.MetadataValue[Any]] = {
         "outcome": dg.MetadataValue.md(proposal.explain()),
@@ -95,7 +94,9 @@ def describe(proposal: Proposal, folder: Path) -> dict[str, dg.MetadataValue[Any
         "what the loss depends on": make_table(
             ["key", "share"], [[key, share] for key, share in proposal.importance.items()]
         ),
-        "history": dg.MetadataValue.md(f"![history](data:image/svg+xml;base64,{picture})"),
+        "history": show_picture(
+            "history", IMAGE_TYPES[".svg"], (folder / HISTORY_FILE).read_bytes()
+        ),
         "file": dg.MetadataValue.path(folder / PROPOSAL_FILE),
         "current_loss_nats": dg.MetadataValue.float(proposal.current_loss),
     }
