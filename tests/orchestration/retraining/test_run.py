@@ -46,6 +46,11 @@ def test_a_worse_candidate_is_refused_and_what_is_served_outlives_its_pruning(
 
     # `mm gc` prunes the branch's registry.
     monkeypatch.chdir(retrained.root)
+    working = retrained.begin()  # with nothing to merge
+    told = CliRunner().invoke(mm, ["gc", "--candidates", "0", "--yes"])
+    assert "at work or was cut short" in told.output
+    assert len(read_registry(retrained.tree.registry).models) == 2
+    working.finish()
     told = CliRunner().invoke(mm, ["gc", "--candidates", "0", "--yes"])
     assert told.exit_code == 0, told.output
     assert retrained.log()[0] == "mm gc: models that nobody needs"
