@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MODELS, CHAMPION, EVIDENCE = "models", "champion", "evidence"
 ROWS_FILE = "rows.parquet"
+UNPUBLISHED = f".{CHAMPION}."  # how the link is called until it takes its place
 
 
 def model_folder(workspace: Workspace, name: str) -> Path:
@@ -189,11 +190,13 @@ def ignore_files(workspace: Workspace) -> None:
     """Keep models' files out of git for good, so that no command changes an ignore file later."""
     path = workspace.registry / ".gitignore"
     if not path.exists():
-        write_text(path, f"/{CHAMPION}\n/{MODELS}/*/\n")
+        write_text(path, f"/{CHAMPION}\n/{UNPUBLISHED}*\n/{MODELS}/*/\n")
 
 
 def publish(workspace: Workspace, name: str, *, source: Workspace | None = None) -> None:
     """Make `registry/champion` lead to a model, in one step that no reader can see half of.
+
+    The registry's lock is held by the caller.
 
     Args:
         workspace: The project that serving reads.
@@ -209,8 +212,9 @@ def publish(workspace: Workspace, name: str, *, source: Workspace | None = None)
             f"{_relative(link, workspace)} must be the link to the champion, and is a "
             f"{'folder' if link.is_dir() else 'file'}; move it away and try again"
         )
-    temporary = link.with_name(f".{CHAMPION}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    for left in workspace.registry.glob(f"{UNPUBLISHED}*"):  # by a kill
+        left.unlink()
+    temporary = link.with_name(f"{UNPUBLISHED}{os.getpid()}")
     leads_to = os.path.relpath(model_folder(source or workspace, name), workspace.registry)
     temporary.symlink_to(leads_to, target_is_directory=True)
     temporary.replace(link)

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import RegistryError
-from mm_assets.registry.folders import digest_files, model_folder
+from mm_assets.registry.folders import digest_files, ignore_files, model_folder
 from mm_assets.registry.promotion import promote, publish_champion, recover
 from mm_assets.registry.record import read_registry, write_registry
 
@@ -48,6 +48,20 @@ def test_a_clone_gets_the_champion_back_from_dvc(tracked):
     assert publish_champion(tracked.root) == name
     files = read_registry(tracked.workspace.registry).models[name].files
     assert digest_files(tracked.workspace.registry / "champion") == files
+
+
+def test_what_a_kill_left_of_a_link_is_git_s_never_and_goes_with_the_next_one(pipeline):
+    pipeline.export()
+    left = pipeline.workspace.registry / ".champion.4711"
+    left.parent.mkdir()
+    left.symlink_to("models/nowhere")
+    ignore_files(pipeline.workspace)
+    subprocess.run(["git", "init", "-q"], cwd=pipeline.root, check=True)
+    told = ["git", "status", "--porcelain", "--untracked-files=all", "registry"]
+    said = subprocess.run(told, cwd=pipeline.root, capture_output=True, text=True, check=True)
+    assert said.stdout == "?? registry/.gitignore\n"
+    promote(pipeline.root)
+    assert not left.is_symlink()
 
 
 def test_a_stale_pipeline_has_no_candidate(tracked):

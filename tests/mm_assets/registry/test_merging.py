@@ -81,6 +81,6 @@ def test_taking_over_brings_records_and_what_dvc_needs_to_find_the_files(tmp_pat
     assert adopt(mine, theirs)
     assert read_registry(mine.registry) == read_registry(theirs.registry)
     assert (mine.registry / "models" / "c.dvc").read_text() == "outs: []"
-    assert (mine.registry / ".gitignore").read_text() == "/champion\n/models/*/\n"
+    assert (mine.registry / ".gitignore").read_text() == "/champion\n/.champion.*\n/models/*/\n"
     assert not adopt(mine, theirs)
     assert (theirs.registry / "registry.json").read_bytes() == before
