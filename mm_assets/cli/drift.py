@@ -83,8 +83,9 @@ def ingest(batch: str) -> None:
     workspace = Workspace(Path.cwd())
     config = read_config(workspace.params)
     folder = find_batch(workspace, config, batch)
-    click.echo(ingest_batch(folder, workspace, config).explain())
-    mark_ingested(workspace, [batch], "by hand")
+    taken = ingest_batch(folder, workspace, config)
+    click.echo(taken.explain())
+    mark_ingested(workspace, {batch: taken.signature}, "by hand")
     if (workspace.root / ".dvc").is_dir() and record_data(workspace.root):
         click.echo(
             "data.dvc no longer names the remote `sample`, which does not hold this version of "

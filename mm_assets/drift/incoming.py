@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -18,7 +18,6 @@ from mm_assets.contracts.config import (
     DriftConfig,
     Section,
     explain_validation,
-    read_config,
 )
 from mm_assets.contracts.errors import SourceError, StageError
 from mm_assets.contracts.workspace import Workspace
@@ -27,6 +26,7 @@ from mm_assets.drift.report import DriftReport, read_drift_report
 
 MEMORY_FILE = "ingested.json"
 SIGNATURE_FILE = "compared"  # the state in which a batch was compared, beside its report
+LEFT_OUT_FILE = "left_out"  # why a retraining could not take it, until it is compared again
 # Names become folders, parts of paths in a table, and parts of a tag that commas separate.
 LEGAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -126,28 +126,39 @@ def read_compared(workspace: Workspace, name: str) -> str | None:
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def mark_ingested(workspace: Workspace, names: Collection[str], run_id: str) -> None:
-    """Remember that batches have been taken into the data, in the state in which they were compared.
+def mark_left_out(workspace: Workspace, name: str, reason: str) -> None:
+    """Remember that a batch could not be taken; comparing it again forgets that.
+
+    Args:
+        workspace: The project whose drop folder it lies in.
+        name: Of the batch; of one that was never compared nothing is remembered.
+        reason: Why.
+    """
+    if is_legal(name) and (workspace.drift / name).is_dir():
+        write_text(workspace.drift / name / LEFT_OUT_FILE, reason)
+
+
+def read_left_out(workspace: Workspace, name: str) -> str | None:
+    """Say why a batch, as it was compared last, could not be taken; null where nobody tried."""
+    file = workspace.drift / name / LEFT_OUT_FILE
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def mark_ingested(workspace: Workspace, taken: Mapping[str, str], run_id: str) -> None:
+    """Remember that batches have been taken into the data.
 
     A batch that has changed since then counts as a new one; what was ingested of it is skipped.
 
     Args:
         workspace: The project whose drop folder they lie in, not a worktree of a run.
-        names: Of batches; one that was never compared is remembered as it is now.
+        taken: By name, the state that was taken: `Ingested.signature`.
         run_id: Of the run that took them; a person at a shell is ``by hand``.
 
     Raises:
-        SourceError: A batch was never compared and is not there.
         StageError: The memory is damaged.
     """
-    memory = read_memory(workspace)
-    known = dict(memory.ingested)
-    for name in names:
-        signature = read_compared(workspace, name)
-        if signature is None:
-            signature = sign_batch(find_batch(workspace, read_config(workspace.params), name))
-        known[name] = Ingestion(signature=signature, run=run_id)
-    after = Memory(ingested=known)
+    new = {name: Ingestion(signature=state, run=run_id) for name, state in taken.items()}
+    after = Memory(ingested=read_memory(workspace).ingested | new)
     write_json(workspace.drift / MEMORY_FILE, after.model_dump(mode="json"))
 
 

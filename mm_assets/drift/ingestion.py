@@ -38,12 +38,14 @@ class Ingested:
 
     Attributes:
         batch: Its name.
+        signature: The state of it that was taken, as `sign_batch` gives it.
         rows: That were appended.
         skipped: That were there already, with equal content.
         files: That were copied.
     """
 
     batch: str
+    signature: str
     rows: int
     skipped: int
     files: int
@@ -73,7 +75,9 @@ class Plan:
     files: dict[str, Path]
 
 
-def ingest_batch(batch: Path, workspace: Workspace, config: Config) -> Ingested:
+def ingest_batch(
+    batch: Path, workspace: Workspace, config: Config, *, compared: str | None = None
+) -> Ingested:
     """Append a batch's rows to the sample table, and copy its media.
 
     All rows are taken, bad ones too: stage `validate` quarantines those with their reasons, and
@@ -85,18 +89,25 @@ def ingest_batch(batch: Path, workspace: Workspace, config: Config) -> Ingested:
         batch: Its folder, as `find_batch` gives it; it stays as it is.
         workspace: Whose `data/` takes it, such as that of a run's worktree.
         config: Its `params.yaml`.
+        compared: The only state that may be taken, where the batch was compared before.
 
     Returns:
         What was taken.
 
     Raises:
         SourceError: A table cannot be read, has other columns, or has an id that `data/` has with
-            another content; or the batch changed meanwhile. `data/` is as it was.
+            another content; or the batch changed meanwhile, or since it was compared. `data/` is as
+            it was.
         DiskError: The disk has too little room, or must not be written to.
         StageError: Another batch is being ingested.
     """
     with hold_lock(workspace.lock("ingest"), what="mm ingest"), _stage(workspace) as staged:
         before = sign_batch(batch)
+        if compared not in (None, before):
+            raise SourceError(
+                f"batch {batch.name!r} must be in the state in which it was compared, and has changed "
+                f"since; compare it again: `mm drift {batch.name}`; nothing was changed"
+            )
         plan = plan_ingestion(batch, workspace, config)
         if plan.clashing:
             shown = ", ".join(plan.clashing[:SHOWN_IDS])
@@ -109,7 +120,9 @@ def ingest_batch(batch: Path, workspace: Workspace, config: Config) -> Ingested:
             )
         if plan.rows:
             _carry_out(plan, batch, workspace, config, staged, before)
-        return Ingested(batch.name, len(plan.rows), plan.skipped, len(plan.files))
+        else:
+            _require_still(batch, before)
+        return Ingested(batch.name, before, len(plan.rows), plan.skipped, len(plan.files))
 
 
 def _carry_out(
@@ -143,13 +156,22 @@ def _carry_out(
             delimiter=config.data.delimiter,
             sheet=config.data.sheet,
         )
-        if sign_batch(batch) != signature:
-            raise SourceError(
-                f"batch {batch.name!r} changed while it was copied; wait until it is complete and "
-                "run again; nothing was changed"
-            )
+        _require_still(batch, signature)
         _move_in(staged / FOLDER, data / FOLDER, batch.name)
         new.replace(table)
+
+
+def _require_still(batch: Path, signature: str) -> None:
+    """Require that a batch is as it was before it was read.
+
+    Raises:
+        SourceError: It is not.
+    """
+    if sign_batch(batch) != signature:
+        raise SourceError(
+            f"batch {batch.name!r} changed while it was copied; wait until it is complete and run "
+            "again; nothing was changed"
+        )
 
 
 def _move_in(staged: Path, folder: Path, name: str) -> None:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from mm_assets.contracts.config import DriftConfig, validate_options
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.drift.incoming import drop_folder, find_waiting, list_batches
+from mm_assets.drift.incoming import drop_folder, find_waiting, list_batches, read_left_out
 from mm_assets.drift.report import PAGE_FILE, DriftReport, Moved
 from orchestration.components.events import make_table
 from orchestration.components.evidence import IMAGE_TYPES, show_picture
@@ -214,7 +214,11 @@ def waiting_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     gates = read_gates(workspace)
     batches = list_batches(drop_folder(workspace, gates))
     _, reports = find_waiting(workspace, batches)
-    fit = {name: report for name, report in reports.items() if not report.refusals}
+    fit = {
+        name: report
+        for name, report in reports.items()
+        if not report.refusals and read_left_out(workspace, name) is None
+    }
     reason = find_reason(fit, gates)
     if reason is None:
         rows = sum(report.rows_kept for report in fit.values())

@@ -68,6 +68,7 @@ def _describe(tree: Workspace, state: State, run: dg.DagsterRun) -> str:
     ]
     if state.batches:
         lines.append(f"batches: {', '.join(state.batches)}")
+    lines += [f"left out: {reason}" for reason in state.left_out.values()]
     for event in events:
         verdict = after.models[event.model].verdict if event.model in after.models else None
         if verdict and event.what == "refused":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dvc.lock import LockError
 
 from mm_assets.contracts.config import read_config
-from mm_assets.contracts.errors import RegistryError
+from mm_assets.contracts.errors import RegistryError, SourceError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import mirror_folder, sign_folder
 from mm_assets.registry import folders
@@ -87,17 +87,38 @@ def _check_out(tree: Workspace) -> None:
         folders.run_dvc(tree, "pull", "--quiet", "--force", DATA)
 
 
-def ingest(main: Workspace, tree: Workspace, batches: Sequence[str], log: Log) -> None:
+def ingest(
+    main: Workspace, tree: Workspace, batches: Sequence[str], log: Log
+) -> tuple[dict[str, str], dict[str, str]]:
     """Take batches of the person's drop folder into the worktree's data.
 
+    One that cannot be taken, or has changed since it was compared, is left out, and is not asked for
+    again by itself before it has been compared anew.
+
+    Returns:
+        Of those that were taken, the state that was; of the others, why not; both by name.
+
     Raises:
-        MMAssetsError: One cannot be taken.
+        MMAssetsError: The disk refuses.
     """
+    taken: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     if not batches:
-        return
-    from mm_assets.drift.incoming import find_batch
+        return taken, left_out
+    from mm_assets.drift.incoming import find_batch, mark_left_out, read_compared
     from mm_assets.drift.ingestion import ingest_batch
 
     config = read_config(tree.params)
     for name in batches:
-        log(ingest_batch(find_batch(main, config, name), tree, config).explain())
+        try:
+            folder = find_batch(main, config, name)
+            compared = read_compared(main, name)
+            done = ingest_batch(folder, tree, config, compared=compared)
+        except SourceError as error:
+            left_out[name] = str(error)
+            mark_left_out(main, name, str(error))
+            log(f"left out: {error}")
+        else:
+            taken[name] = done.signature
+            log(done.explain())
+    return taken, left_out

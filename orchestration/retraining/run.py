@@ -84,7 +84,7 @@ def prepare(root: Path, run: dg.DagsterRun, instance: dg.DagsterInstance, log: L
     Raises:
         RetrainingError: Git cannot be used, the branches conflict, both data have grown, or another
             run is at work.
-        MMAssetsError: A batch cannot be taken, or the disk refuses.
+        MMAssetsError: The disk refuses.
     """
     main, tree = find_trees(root)
     require_git(root)
@@ -103,8 +103,8 @@ def prepare(root: Path, run: dg.DagsterRun, instance: dg.DagsterInstance, log: L
         _require_same_stages(root, tree.root)
         copied = bring_data(main, tree, state, log)
         batches = tuple(filter(None, run.tags.get(BATCHES, "").split(",")))
-        ingest(main, tree, batches, log)
-        found = {"ready": True, "batches": batches, "copied": copied}
+        taken, left_out = ingest(main, tree, batches, log)
+        found = {"ready": True, "batches": taken, "left_out": left_out, "copied": copied}
         write_state(root, state.model_copy(update=found))
 
 

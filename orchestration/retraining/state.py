@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field, field_validator
 
 from mm_assets.contracts.config import Section
 from mm_assets.contracts.workspace import Workspace
@@ -19,7 +20,8 @@ class State(Section):
         run: The run that it was last prepared for.
         ready: Whether that was finished.
         done: Whether the run has made its commit.
-        batches: That were taken into its data.
+        batches: That were taken into its data, each with its state then.
+        left_out: That could not be, with their reasons.
         copied: The state of the person's `data/` when the run took a copy; none if it took none.
         persons_data: The version of the branch's data that is such a copy and has no batch in it: a
             later copy may take its place.
@@ -29,10 +31,17 @@ class State(Section):
     run: str = ""
     ready: bool = False
     done: bool = False
-    batches: tuple[str, ...] = ()
+    batches: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
     copied: str | None = None
     persons_data: str | None = None
     persons_state: str | None = None
+
+    @field_validator("batches", mode="before")
+    @classmethod
+    def _read_names(cls, given: object) -> object:
+        """Read what an earlier release wrote, names alone: they then count as changed since."""
+        return dict.fromkeys(given, "") if isinstance(given, list) else given
 
     def begin(self, run: str) -> State:
         """Keep what outlives a run."""

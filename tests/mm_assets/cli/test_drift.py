@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.drift.incoming import read_memory
+from mm_assets.drift.incoming import read_memory, sign_batch
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,8 @@ def test_a_batch_is_compared_and_taken(incoming, run, monkeypatch):
     said = run("ingest", "b1")
     assert "b1: 60 rows and 0 files are in data/ now\nnow run `dvc repro`" in said
     assert len((incoming.root / "data/samples.csv").read_text().splitlines()) == len(before) + 60
-    assert read_memory(Workspace(incoming.root)).ingested["b1"].run == "by hand"
+    taken = read_memory(Workspace(incoming.root)).ingested["b1"]
+    assert (taken.run, taken.signature) == ("by hand", sign_batch(incoming.root / "incoming/b1"))
     assert "60 were there already" in run("ingest", "b1")
 
 

@@ -5,13 +5,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from mm_assets.contracts.config import DriftConfig
-from mm_assets.contracts.errors import SourceError, StageError
+from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.drift.incoming import (
     drop_folder,
     find_waiting,
     list_batches,
     mark_ingested,
+    mark_left_out,
+    read_left_out,
     read_memory,
     sign_batch,
     write_compared,
@@ -90,7 +92,7 @@ def test_batches_wait_until_they_are_ingested_and_again_once_they_change(workspa
     compare(workspace, "b1")
     new, reports = find_waiting(workspace, batches(workspace))
     assert (list(new), list(reports)) == (["b2"], ["b1"])
-    mark_ingested(workspace, ["b1"], "run 1")
+    mark_ingested(workspace, {"b1": batches(workspace)["b1"]}, "run 1")
     new, reports = find_waiting(workspace, batches(workspace))
     assert (list(new), reports) == (["b2"], {})
     assert read_memory(workspace).ingested["b1"].run == "run 1"
@@ -99,19 +101,22 @@ def test_batches_wait_until_they_are_ingested_and_again_once_they_change(workspa
     assert (list(new), reports) == (["b1", "b2"], {})
 
 
-def test_what_arrives_between_comparing_and_the_commit_is_not_lost(workspace):
-    """It is remembered in the state in which it was compared, so the new rows count as new."""
+def test_what_arrives_between_ingesting_and_the_commit_is_not_lost(workspace):
+    """Even where it has been compared again: what was taken is another state."""
     compare(workspace, "b1")
+    taken = batches(workspace)["b1"]
     (workspace.root / "incoming/b1/samples.csv").write_text("id\n1\n2\n")
-    mark_ingested(workspace, ["b1"], "run 1")
-    assert "b1" in find_waiting(workspace, batches(workspace))[0]
+    compare(workspace, "b1")
+    mark_ingested(workspace, {"b1": taken}, "run 1")
+    assert "b1" in find_waiting(workspace, batches(workspace))[1]
 
 
-def test_a_batch_that_was_never_compared_is_remembered_as_it_is(workspace):
-    mark_ingested(workspace, ["b2"], "by hand")
-    assert list(find_waiting(workspace, batches(workspace))[0]) == ["b1"]
-    with pytest.raises(SourceError, match="no batch 'b3'"):
-        mark_ingested(workspace, ["b3"], "by hand")
+def test_why_a_batch_was_left_out_is_remembered_of_those_that_were_compared(workspace):
+    compare(workspace, "b1")
+    for name in ("b1", "b2", "../b1"):
+        mark_left_out(workspace, name, "it clashes")
+    assert read_left_out(workspace, "b1") == "it clashes"
+    assert read_left_out(workspace, "b2") is None
 
 
 def test_a_damaged_memory_is_named(workspace):

@@ -15,6 +15,7 @@ from mm_assets.contracts.errors import SourceError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import read_table
 from mm_assets.drift.appending import append_rows
+from mm_assets.drift.incoming import sign_batch
 from mm_assets.drift.ingestion import Ingested, ingest_batch, read_batch
 
 
@@ -76,7 +77,7 @@ ADDED = (
 
 def test_rows_come_below_and_media_beside(folders, read_bytes):
     before = read_bytes(folders.batch)
-    assert folders.ingest() == Ingested("b1", rows=3, skipped=0, files=1)
+    assert folders.ingest() == Ingested("b1", sign_batch(folders.batch), rows=3, skipped=0, files=1)
     # Bytes that were there stay; a path that leads nowhere must not meet another file in data/.
     assert folders.table == TABLE + ADDED
     data = read_bytes(folders.root / "data")
@@ -90,7 +91,7 @@ def test_rows_come_below_and_media_beside(folders, read_bytes):
 def test_doing_it_again_changes_nothing(folders, read_bytes):
     folders.ingest()
     before = read_bytes(folders.root / "data")
-    assert folders.ingest() == Ingested("b1", rows=0, skipped=3, files=0)
+    assert folders.ingest() == Ingested("b1", sign_batch(folders.batch), rows=0, skipped=3, files=0)
     assert read_bytes(folders.root / "data") == before
 
 
@@ -98,7 +99,7 @@ def test_a_batch_that_grew_adds_what_is_new(folders):
     folders.ingest()
     (folders.batch / "samples.csv").write_text(BATCH + "sad,trace/f.csv,five,f\n")
     (folders.batch / "trace/f.csv").write_text("5\n6\n")
-    assert folders.ingest() == Ingested("b1", rows=1, skipped=3, files=1)
+    assert folders.ingest() == Ingested("b1", sign_batch(folders.batch), rows=1, skipped=3, files=1)
     assert folders.table == TABLE + ADDED + "f,five,batches/b1/trace/f.csv,sad\n"
     assert (folders.root / "data/batches/b1/trace/f.csv").is_file()
     assert (folders.root / "data/batches/b1/trace/a.csv").is_file()
@@ -112,7 +113,34 @@ def test_a_row_delivered_twice_is_skipped_by_its_content(folders):
     (other / "samples.csv").write_text("id,words,file\nc,three,x.csv\n")
     shutil.copy(folders.batch / "trace/a.csv", other / "x.csv")
     found = ingest_batch(other, folders.workspace, folders.config)
-    assert found == Ingested("b2", rows=0, skipped=1, files=0)
+    assert found == Ingested("b2", sign_batch(other), rows=0, skipped=1, files=0)
+
+
+def test_only_the_state_that_was_compared_is_taken(folders):
+    compared = sign_batch(folders.batch)
+    (folders.batch / "samples.csv").write_text(BATCH + "sad,,five,f\n")
+    with pytest.raises(SourceError, match=r"'b1' must be in the state .* `mm drift b1`; nothing"):
+        ingest_batch(folders.batch, folders.workspace, folders.config, compared=compared)
+    assert folders.table == TABLE
+    now = sign_batch(folders.batch)
+    found = ingest_batch(folders.batch, folders.workspace, folders.config, compared=now)
+    assert (found.signature, found.rows) == (now, 4)
+
+
+def test_a_batch_that_changes_while_it_is_read_is_refused(folders):
+    waiting = [folders.batch / "late.csv"]
+
+    def arrive(event, arguments):
+        """Let a file arrive once the table is being read; a hook cannot be taken away again."""
+        if waiting and event == "open" and arguments[0] == str(folders.batch / "samples.csv"):
+            waiting.pop().write_text("1")
+
+    sys.addaudithook(arrive)
+    with pytest.raises(SourceError, match="'b1' changed while it was copied; wait until"):
+        folders.ingest()
+    assert not waiting
+    assert folders.table == TABLE
+    assert folders.ingest().signature == sign_batch(folders.batch)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +198,7 @@ def test_rows_without_an_id_column_are_known_by_their_content(folders):
         table = pd.read_csv(folder / "samples.csv", dtype=str).drop(columns="id")
         table.to_csv(folder / "samples.csv", index=False)
     assert folders.ingest().rows == 3
-    assert folders.ingest() == Ingested("b1", rows=0, skipped=3, files=0)
+    assert folders.ingest() == Ingested("b1", sign_batch(folders.batch), rows=0, skipped=3, files=0)
 
 
 def test_bad_rows_are_taken_once(folders):
@@ -178,7 +206,7 @@ def test_bad_rows_are_taken_once(folders):
     lines = "sad,,no id,\nsad,,first,t\nglad,,second,t\n"
     (folders.batch / "samples.csv").write_text("mood,file,words,id\n" + lines)
     assert folders.ingest().rows == 3
-    assert folders.ingest() == Ingested("b1", rows=0, skipped=3, files=0)
+    assert folders.ingest() == Ingested("b1", sign_batch(folders.batch), rows=0, skipped=3, files=0)
 
 
 def test_columns_that_do_not_fit_are_named(folders):
@@ -285,6 +313,7 @@ sys.path.insert(0, {tests!r})
 import pandas, openpyxl, pyarrow.csv
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.workspace import Workspace
+from mm_assets.drift.incoming import sign_batch
 from mm_assets.drift.ingestion import ingest_batch
 CHANGES = {{"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.copyfile", "os.chmod"}}
 root, points = Path({root!r}), 0

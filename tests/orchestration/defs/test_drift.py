@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.drift.incoming import mark_ingested
+from mm_assets.drift.incoming import list_batches, mark_ingested
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,8 @@ def test_from_a_new_batch_to_one_retraining(project):
         )
         assert waiting.tick() == "a retraining is running; looking again once it has ended"
         workspace = Workspace(project.root)
-        mark_ingested(workspace, ["b1", "b2"], run.run_id)
+        states = list_batches(project.root / "incoming")
+        mark_ingested(workspace, {name: states[name] for name in ("b1", "b2")}, run.run_id)
         instance.delete_run(run.run_id)
         (again,) = waiting.tick()
         assert again.tags["mm/batches"] == "b3"

@@ -16,9 +16,16 @@ def test_the_persons_data_are_remembered_until_a_batch_is_added_to_them(tmp_path
     second = read_state(tmp_path).begin("b")
     assert second == State(run="b", persons_state="3 files", persons_data="v1")
 
-    grown = second.model_copy(update={"copied": "4 files", "batches": ("monday",)}).finish("v2")
+    grown = second.model_copy(update={"copied": "4 files", "batches": {"monday": "state"}}).finish(
+        "v2"
+    )
     assert (grown.persons_state, grown.persons_data) == ("4 files", "v1")
     assert second.finish("v3") == second.model_copy(update={"done": True})  # nothing was copied
+
+
+def test_batches_that_an_earlier_release_wrote_as_names_count_as_changed_since():
+    assert State.model_validate_json('{"batches": ["monday"]}').batches == {"monday": ""}
+    assert State.model_validate_json('{"batches": []}').batches == {}
 
 
 def test_a_run_that_goes_on_is_known_by_the_one_that_stopped():
