@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+
+import psutil
 
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
@@ -19,6 +22,7 @@ from orchestration.dvc_runner import Log
 
 BRANCH = "retraining"
 PATIENCE_S = 600.0  # with whoever holds a lock
+GIT_PATIENCE_S = 10.0  # with a git that may hold one of its own
 
 
 class RetrainingError(MMAssetsError):
@@ -31,9 +35,39 @@ def find_trees(root: Path) -> tuple[Workspace, Workspace]:
     return main, Workspace(main.retraining)
 
 
-def hold_worktree(main: Workspace) -> AbstractContextManager[None]:
+@contextmanager
+def hold_worktree(main: Workspace) -> Iterator[None]:
     """Keep other runs' preparing and committing out, after waiting for the one that is at it."""
-    return hold_lock(main.lock(BRANCH), what="work in the worktree", wait_s=PATIENCE_S)
+    with hold_lock(main.lock(BRANCH), what="work in the worktree", wait_s=PATIENCE_S):
+        _remove_locks(main)
+        yield
+
+
+def _remove_locks(main: Workspace) -> None:
+    """Remove what a power cut or a kill left of git's locks on the worktree and on its branch."""
+    tree = main.retraining
+    if not _is_whole(tree):
+        return
+    names = ("index.lock", "HEAD.lock", f"refs/heads/{BRANCH}.lock")
+    paths = [tree / run_git(tree, "rev-parse", "--git-path", name) for name in names]
+    if not any(path.exists() for path in paths):
+        return
+    # No run's git can hold one while we hold the worktree, except one that outlived its run. That
+    # one, as a person's, works somewhere below the project's root; it is waited for. If it stays,
+    # its locks do, too: git then says so.
+    if not psutil.wait_procs(_find_git(main.root), timeout=GIT_PATIENCE_S)[1]:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def _find_git(root: Path) -> list[psutil.Process]:
+    """List git's processes that work in a project; other users' do not say where, nor may they."""
+    found = [one for one in psutil.process_iter(["name", "cwd"]) if one.info["name"] == "git"]
+    return [
+        one
+        for one in found
+        if one.info["cwd"] and Path(one.info["cwd"]).is_relative_to(root.resolve())
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -125,7 +159,7 @@ def _is_whole(tree: Path) -> bool:
 
 def _ignore_ours(root: Path) -> None:
     """Keep the person's `git status` as it is, whatever their `.gitignore` says."""
-    ours = [".mm/", "registry/champion"]
+    ours = [".mm/", "registry/champion", "registry/.champion.*"]
     lacking = [name for name in ours if ask_git(root, "check-ignore", "--quiet", name) is None]
     if lacking:
         path = root / run_git(root, "rev-parse", "--git-path", "info/exclude")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from mm_assets.contracts.errors import RegistryError
+from orchestration.retraining import worktree
 from orchestration.retraining.worktree import RetrainingError, open_worktree, require_git
 
 pytestmark = pytest.mark.slow
@@ -30,6 +32,20 @@ def test_a_worktree_that_a_kill_left_half_made_is_mended(retrained, damage):
     assert retrained.git("status", "--porcelain", at=tree) == ""
     assert len(retrained.log()) == (3 if damage == "merging" else 2)
     assert (retrained.served / "model.onnx").is_file()
+
+
+def test_a_lock_of_gits_is_removed_once_no_git_works_there(retrained, monkeypatch):
+    tree = retrained.tree.root
+    lock = Path(retrained.git("rev-parse", "--absolute-git-dir", at=tree)) / "index.lock"
+    lock.touch()
+    monkeypatch.setattr(worktree, "GIT_PATIENCE_S", 0.1)
+    command = ["git", "hash-object", "--stdin"]  # waits for us
+    with subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE) as at_work:
+        with pytest.raises(RegistryError, match=r"index\.lock.*File exists"):
+            retrained.begin()
+        at_work.stdin.close()
+    retrained.begin().finish()
+    assert not lock.exists()
 
 
 def test_the_code_that_is_committed_runs(project):
