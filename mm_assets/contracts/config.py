@@ -518,6 +518,29 @@ def read_config(path: Path) -> Config:
         ConfigError: The file is absent or no YAML mapping, or a key is unknown, missing, of the
             wrong type or out of range. The message names the key, what was expected, what came.
     """
+    return parse_config(_read_mapping(path), name=path.name)
+
+
+def read_section(path: Path, model: type[Model], key: str) -> Model:
+    """Read one section of `params.yaml`, whatever the others hold; its defaults where it is absent.
+
+    Args:
+        path: The YAML file.
+        model: What the section is.
+        key: Its name.
+
+    Raises:
+        ConfigError: The file is absent or no YAML mapping, or a key of the section is wrong.
+    """
+    return validate_options(model, _read_mapping(path).get(key) or {}, where=key)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file's mapping.
+
+    Raises:
+        ConfigError: The file is absent or no YAML mapping.
+    """
     text = read_text(path)
     try:
         # YAML 1.2, as DVC reads it: `1e-3` is a number and `no` a word.
@@ -531,7 +554,7 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path.name} is not valid YAML{cause}: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name} must hold a mapping of sections, got {type(raw).__name__}")
-    return parse_config(raw, name=path.name)
+    return raw
 
 
 def read_text(path: Path) -> str:

@@ -14,9 +14,8 @@ from typing import Literal, get_args
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
-from ruamel.yaml import YAML
 
-from mm_assets.contracts.config import AlertKind, AlertsConfig, validate_options
+from mm_assets.contracts.config import AlertKind, AlertsConfig, read_section
 from mm_assets.contracts.workspace import Workspace
 from orchestration.alerts import Alert, DeliveryError, Reason, send_email, send_webhook
 from orchestration.defs.drift import REPORT
@@ -83,8 +82,7 @@ def read_alerts(root: Path) -> AlertsConfig:
     Raises:
         ConfigError: A key is unknown or wrong.
     """
-    params = YAML(typ="safe").load(Workspace(root).params.read_text(encoding="utf-8"))
-    return validate_options(AlertsConfig, params.get("alerts") or {}, where="alerts")
+    return read_section(Workspace(root).params, AlertsConfig, "alerts")
 
 
 def build_channels(config: AlertsConfig, warn: Callable[[str], None]) -> dict[str, Channel]:

@@ -13,9 +13,8 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
-from ruamel.yaml import YAML
 
-from mm_assets.contracts.config import ComputeConfig, ShardsConfig, validate_options
+from mm_assets.contracts.config import ComputeConfig, ShardsConfig, read_section
 from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from orchestration.components.events import make_table
@@ -126,8 +125,7 @@ def defs() -> dg.Definitions:
         ConfigError: It does, and dagster-ray is not installed.
     """
     root = project_root()
-    params = YAML(typ="safe").load(Workspace(root).params.read_text(encoding="utf-8"))
-    asked = validate_options(ComputeConfig, params.get("compute") or {}, where="compute").shards
+    asked = read_section(Workspace(root).params, ComputeConfig, "compute").shards
     stages = {stage.target: stage.asset for stage in read_stages(root)} if asked else {}
     if asked is None or "augment" not in stages:
         return dg.Definitions()
