@@ -42,6 +42,7 @@ def drift(batch: str, show: bool | None) -> None:
     root = Path.cwd()
     report = compare_batch(root, batch)
     _show(report)
+    click.echo(f"compared with {report.explain_reference()}")
     page = Workspace(root).drift / batch / PAGE_FILE
     click.echo(f"page: {page}")
     if show if show is not None else sys.stdout.isatty():

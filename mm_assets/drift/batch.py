@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from mm_assets.contracts.errors import DataContractError, StageError
-from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import COPY, GROUP, ID, RENDER, SPLIT
 from mm_assets.data.vectors import Embeddings, read_embeddings
 from mm_assets.drift.ingestion import read_batch
@@ -50,7 +49,7 @@ def validate_batch(project: Project, folder: Path) -> Batch:
     """
     config = project.config
     raw = read_batch(folder, config)
-    own = build_project(config, Workspace(project.workspace.root, data_folder=folder))
+    own = build_project(config, replace(project.workspace, data_folder=folder))
     named, _, findings = judge_rows(own, raw, read_ids(raw, config))
     samples = drop_found(named, findings).reset_index(drop=True)
     samples[COPY], samples[SPLIT], samples[RENDER] = 0, INCOMING, None
@@ -129,5 +128,6 @@ def _require_same_encoder(project: Project, key: str, made: Embeddings) -> None:
         raise StageError(
             f"a batch is compared by the encoders that the current model was trained with, but "
             f"`modalities.{key}` of params.yaml has changed since (encoder {made.encoder['name']!r} "
-            "made the vectors); run `dvc repro`, or take the change back"
+            "made the vectors); run `dvc repro`, or `retrain` where that made the model, or take the "
+            "change back"
         )

@@ -28,9 +28,10 @@ from mm_assets.drift.permutation import (
     thin_groups,
 )
 from mm_assets.drift.pictures import Drawn, draw_pictures
-from mm_assets.drift.report import PAGE_FILE, REPORT_FILE, DriftReport, Kind, Moved
+from mm_assets.drift.reference import load_reference
+from mm_assets.drift.report import PAGE_FILE, REPORT_FILE, DriftReport, Kind, Moved, Tree
 from mm_assets.drift.stability import MISSING, Counted, Stability, compare_levels, cut_deciles
-from mm_assets.stages.project import Project, load_project
+from mm_assets.stages.project import Project
 
 if TYPE_CHECKING:
     from mm_assets.training.model import FusionModel
@@ -45,7 +46,8 @@ def compare_batch(root: Path, name: str) -> DriftReport:
     The vectors' reference are training rows (`artifacts/embeddings`, copies left out); of an encoder
     that has learned from them validation rows, since what it makes of rows that it has seen differs
     from what it makes of any new ones. Answers are compared with those on validation rows for the
-    same reason. All else is compared with training rows. Sequences are compared by their mean.
+    same reason. All else is compared with training rows. Sequences are compared by their mean. Where
+    retraining made the model in use, all this is its worktree's, and else the person's own tree's.
 
     Writes under `.mm/drift/BATCH/`: `report.json`, `page.html`, a picture of each modality, and in
     which state the batch was. Equal batches give equal bytes.
@@ -64,12 +66,12 @@ def compare_batch(root: Path, name: str) -> DriftReport:
         ConfigError: `params.yaml` is wrong.
         DataContractError: A vector is not finite.
     """
-    project = load_project(root)
+    which, project = load_reference(root)
     workspace = project.workspace
     folder = find_batch(workspace, project.config, name)
     with hold_lock(workspace.lock(f"drift-{name}"), what=f"mm drift {name}"):
         signature = sign_batch(folder)
-        report, batch, drawn = _compare(project, folder)
+        report, batch, drawn = _compare(which, project, folder)
         with atomic_folder(workspace.drift / name) as out:
             report = draw_pictures(report, drawn, out)
             write_json(out / REPORT_FILE, report.model_dump(mode="json"))
@@ -83,7 +85,9 @@ def compare_batch(root: Path, name: str) -> DriftReport:
         return report
 
 
-def _compare(project: Project, folder: Path) -> tuple[DriftReport, Batch, dict[str, Drawn]]:
+def _compare(
+    which: Tree, project: Project, folder: Path
+) -> tuple[DriftReport, Batch, dict[str, Drawn]]:
     """Give what is reported, the batch, and by modality what its test was made on."""
     from mm_assets.stages.trained import read_vectors
 
@@ -104,6 +108,7 @@ def _compare(project: Project, folder: Path) -> tuple[DriftReport, Batch, dict[s
     reasons = reasons.fillna({"example": ""}).sort_values("rows", ascending=False, kind="stable")
     report = DriftReport(
         batch=folder.name,
+        reference=which,
         rows_in=batch.rows_in,
         rows_kept=len(batch.samples),
         reasons=tuple(reasons.reset_index().itertuples(index=False, name=None)),

@@ -12,6 +12,9 @@ from mm_assets.contracts.errors import StageError
 
 REPORT_FILE, PAGE_FILE = "report.json", "page.html"
 
+RETRAINED = "the rows and the model of the last retraining (branch retraining)"
+
+Tree = Literal["project", "retraining"]
 Kind = Literal["vectors", "presence", "label", "column", "answers"]
 
 
@@ -61,10 +64,11 @@ class DriftReport(Section):
 
     Attributes:
         batch: Its name.
+        reference: Whose rows and model it was compared with: the person's own tree's, or retraining's.
         rows_in: Of its table.
         rows_kept: Those without a finding, as stage `validate` would keep them.
         reasons: Reason, rows and an example of each finding.
-        clashing: Ids that `data/` has too, with another content.
+        clashing: Ids that the reference's `data/` has too, with another content.
         p_value: `drift.p_value`.
         psi: `drift.psi`.
         quarantined_share: `drift.quarantined_share`.
@@ -73,6 +77,7 @@ class DriftReport(Section):
 
     schema_version: Literal[1] = 1
     batch: str
+    reference: Tree = "project"
     rows_in: int
     rows_kept: int
     reasons: tuple[tuple[str, int, str], ...]
@@ -93,8 +98,9 @@ class DriftReport(Section):
         lost = self.rows_in - self.rows_kept
         found = []
         if self.clashing:
+            place = "data/" if self.reference == "project" else "the data of branch retraining"
             shown = ", ".join(self.clashing[:5])
-            found.append(f"{len(self.clashing)} ids are in data/ with another content: {shown}")
+            found.append(f"{len(self.clashing)} ids are in {place} with another content: {shown}")
         if not self.rows_kept:
             found.append(f"none of its {self.rows_in} rows is valid")
         elif lost > self.quarantined_share * self.rows_in:
@@ -112,6 +118,11 @@ class DriftReport(Section):
             moved = ", ".join(f"{one.title} (p = {one.adjusted:.2g})" for one in self.drifted)
             return f"{head}; drifted: {moved}"
         return f"{head}; no drift"
+
+    def explain_reference(self) -> str:
+        """Say what it was compared with."""
+        own = "the rows and the model of this project's own artifacts/"
+        return own if self.reference == "project" else RETRAINED
 
 
 def read_drift_report(folder: Path) -> DriftReport:

@@ -105,6 +105,7 @@ def describe(report: DriftReport, folder: Path) -> dict[str, dg.MetadataValue[An
     found: dict[str, dg.MetadataValue[Any]] = {
         "outcome": dg.MetadataValue.md(report.explain()),
         "batch": dg.MetadataValue.text(report.batch),
+        "compared with": dg.MetadataValue.text(report.explain_reference()),
         "rows_in": dg.MetadataValue.int(report.rows_in),
         "dagster/row_count": dg.MetadataValue.int(report.rows_kept),
         "page": dg.MetadataValue.url(f"{pages_url()}/{page}"),

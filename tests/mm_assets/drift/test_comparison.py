@@ -15,8 +15,10 @@ from mm_assets.drift.comparison import _pool, compare_batch
 from mm_assets.drift.incoming import read_compared, sign_batch
 from mm_assets.drift.ingestion import ingest_batch
 from mm_assets.drift.report import read_drift_report
+from mm_assets.stages.augment import augment
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import load_project
+from mm_assets.stages.train import train
 from mm_assets.stages.validate import validate
 
 SPEC = importlib.util.spec_from_file_location(
@@ -162,6 +164,51 @@ def test_no_test_row_is_read(incoming, draw):
     ] = None
     rows.to_parquet(path)
     assert compare_batch(incoming.root, "b9") == before
+
+
+def retrain_on(incoming, batch):
+    """Do what a retraining does with a batch: in a tree of its own, which then serves."""
+    tree = incoming.root / ".mm/worktrees/retraining"
+    if not tree.is_dir():
+        shutil.copytree(incoming.root, tree, ignore=shutil.ignore_patterns(".mm", "incoming"))
+    project = load_project(tree)
+    ingest_batch(batch, project.workspace, project.config)
+    validate(project)
+    augment(project)
+    for key in project.modalities:
+        embed(project, key)
+    train(project)
+    model = tree / "registry/models/m1"
+    model.mkdir(parents=True)
+    (incoming.root / "registry").mkdir()
+    return incoming.root / "registry/champion", model
+
+
+def test_what_retraining_has_learned_is_the_reference_once_it_is_served(incoming, draw):
+    b1 = incoming.drop("b1", draw(np.random.default_rng(1), 60, first=1000).assign(region="west"))
+    rows = draw(np.random.default_rng(2), 30, first=2000)
+    west = draw(np.random.default_rng(3), 30, first=3000).assign(region="west")
+    incoming.drop("b2", pd.concat([rows, west[::2]]))
+    clash = draw(np.random.default_rng(4), 5, first=1000)
+    incoming.drop("clash", clash)
+    before = compare_batch(incoming.root, "b2")
+    assert by_title(before)["region column"].drifted
+    assert compare_batch(incoming.root, "clash").refusals == ()
+
+    link, model = retrain_on(incoming, b1)
+    assert compare_batch(incoming.root, "b2") == before  # nothing of it is served yet
+    link.symlink_to(model)
+    after = compare_batch(incoming.root, "b2")
+    assert (before.reference, after.reference) == ("project", "retraining")
+    assert after.drifted == ()
+    page = (incoming.root / ".mm/drift/b2/page.html").read_text()
+    assert "Compared with the rows and the model of the last retraining" in page
+    (refusal,) = compare_batch(incoming.root, "clash").refusals
+    assert refusal.startswith("15 ids are in the data of branch retraining with another content")
+    # The worktree's parameters made that model, and the person's gates judge it.
+    incoming.write_params(drift={"psi": 9.0}, seed=2, train={"epochs": 3, "seeds": 1})
+    gates = compare_batch(incoming.root, "b2")
+    assert gates == after.model_copy(update={"psi": 9.0})
 
 
 def test_another_encoder_than_the_models_is_an_error(incoming, draw):
