@@ -10,22 +10,25 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import dagster as dg
+from pydantic import ConfigDict, Field
 from ruamel.yaml import YAML
 
-from mm_assets.contracts.config import DriftConfig, validate_options
+from mm_assets.contracts.config import DriftConfig, Section, validate_options
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.drift.incoming import drop_folder, find_waiting, list_batches, read_left_out
 from mm_assets.drift.report import PAGE_FILE, DriftReport, Moved
+from orchestration.asked import Asked, ask, find_last, read_asked
 from orchestration.components.events import make_table
 from orchestration.components.evidence import IMAGE_TYPES, show_picture
 from orchestration.defs.promotion import ACTIONS
 from orchestration.defs.retraining import RETRAIN
 from orchestration.dvc_stages import Stage, project_root, read_stages
 from orchestration.pages import locate_page, pages_url
-from orchestration.retraining.run import BATCHES
+from orchestration.retraining.run import BATCHES, is_at_work
 
 REPORT = "drift_report"
+WAIT_S, TRIES = 60, 24 * 60  # for a retraining, which may take a day
 BATCH = "mm/batch"  # a tag of runs
 CHECKS = {
     "vectors_have_not_drifted": "Each modality's vectors are distributed as those that the model "
@@ -83,12 +86,17 @@ def compare(
     """Compare a batch, show the report, and judge it; drift fails no run.
 
     Raises:
+        dagster.RetryRequested: A retraining is at work.
         dagster.Failure: There is no such batch, its table cannot be read, or the stages before it
             have not run.
     """
     from mm_assets.drift.comparison import compare_batch  # pandas: not while definitions load
 
     root = project_root()
+    if is_at_work(context.op_execution_context.instance):
+        # Which writes what a batch is compared with.
+        context.log.info("a retraining is at work; comparing once it has ended")
+        raise dg.RetryRequested(max_retries=TRIES, seconds_to_wait=WAIT_S)
     try:
         report = compare_batch(root, config.batch)
     except MMAssetsError as error:
@@ -168,39 +176,57 @@ def _explain(one: Moved, report: DriftReport) -> str:
     return f"{one.title} moved by {moved}{unseen}"
 
 
+class Compared(Section):
+    """What sensor `incoming_batches` remembers: batches as they were, and what it asked for."""
+
+    model_config = ConfigDict(extra="ignore")  # what an earlier release remembered
+
+    seen: dict[str, str] = Field(default_factory=dict)
+    requests: dict[str, Asked] = Field(default_factory=dict)
+
+
 @dg.sensor(
     job=drift,
     minimum_interval_seconds=30,
     description="Has each new batch of the drop folder compared, once it has kept still for one tick.",
 )
 def incoming_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ask for a drift report of each batch that is new or has changed, once for each of its states."""
+    """Ask for a drift report of each batch that is new or has changed, and again after failures."""
+    if is_at_work(context.instance):
+        return dg.SkipReason("a retraining is at work; comparing once it has ended")
     workspace = Workspace(project_root())
     batches = list_batches(drop_folder(workspace, read_gates(workspace)))
-    cursor: dict[str, dict[str, str]] = json.loads(context.cursor or "{}")
-    seen, asked = cursor.get("seen", {}), cursor.get("asked", {})
-    fresh, _ = find_waiting(workspace, batches)
-    new = {name: state for name, state in fresh.items() if asked.get(name) != state}
-    still = {name: state for name, state in new.items() if seen.get(name) == state}
-    kept = {name: state for name, state in {**asked, **still}.items() if name in batches}
-    now = json.dumps({"seen": batches, "asked": kept})
-    if still:
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(
-                    run_key=f"{name} {state}",
-                    run_config={"ops": {REPORT: {"config": {"batch": name}}}},
-                    tags={BATCH: name},
-                )
-                for name, state in still.items()
-            ],
-            cursor=now,
+    cursor = Compared.model_validate_json(context.cursor or "{}")
+    new, _ = find_waiting(workspace, batches)
+    kept = {name: one for name, one in cursor.requests.items() if name in batches}
+    moving, told, requests = [], [], []
+    for name, state in new.items():
+        before = kept.get(name)
+        if cursor.seen.get(name) != state:
+            moving.append(name)
+            continue
+        last = None
+        if before is not None and before.state == state:
+            last = find_last(context.instance, dg.RunsFilter(job_name="drift", tags={BATCH: name}))
+        request = ask(state, before, last)
+        if isinstance(request, str):
+            told.append(f"{name}: {request}")
+            continue
+        kept[name] = request
+        requests.append(
+            dg.RunRequest(
+                run_key=f"{name} {request.key}",
+                run_config={"ops": {REPORT: {"config": {"batch": name}}}},
+                tags={BATCH: name},
+            )
         )
+    now = Compared(seen=batches, requests=kept).model_dump_json()
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor=now)
     context.update_cursor(now)
-    if new:
-        names = ", ".join(new)
-        return dg.SkipReason(f"waiting until {names} keeps still for one tick")
-    return dg.SkipReason(f"{len(batches)} batches, none of them new")
+    if moving:
+        return dg.SkipReason(f"waiting until {', '.join(moving)} keeps still for one tick")
+    return dg.SkipReason("; ".join(told) or f"{len(batches)} batches, none of them new")
 
 
 @dg.sensor(
@@ -210,7 +236,7 @@ def incoming_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | d
     "`drift` of params.yaml.",
 )
 def waiting_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ask for one retraining with all batches that wait and may be ingested, once for each such set."""
+    """Ask for one retraining with all batches that wait and may be ingested, and again after failures."""
     workspace = Workspace(project_root())
     gates = read_gates(workspace)
     batches = list_batches(drop_folder(workspace, gates))
@@ -223,19 +249,24 @@ def waiting_batches(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     reason = find_reason(fit, gates)
     if reason is None:
         rows = sum(report.rows_kept for report in fit.values())
+        left = ", ".join(name for name in reports if read_left_out(workspace, name) is not None)
         return dg.SkipReason(
             f"{rows} rows wait in {len(fit)} batches without drift, {gates.enough_rows} start it"
+            + (f"; left out of a retraining, until compared again: {left}" if left else "")
         )
     states = json.dumps({name: batches[name] for name in fit})
-    if context.cursor == states:
-        return dg.SkipReason(f"{', '.join(fit)}: a retraining has been asked for already")
+    names = ",".join(fit)
+    last = find_last(context.instance, dg.RunsFilter(job_name=RETRAIN, tags={BATCHES: names}))
+    request = ask(states, read_asked(context.cursor), last)
+    if isinstance(request, str):
+        return dg.SkipReason(f"{', '.join(fit)}: {request}")
     if context.instance.get_runs(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), limit=1):
         return dg.SkipReason("a retraining is running; looking again once it has ended")
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=states, tags={BATCHES: ",".join(fit), "mm/reason": reason})
+            dg.RunRequest(run_key=request.key, tags={BATCHES: names, "mm/reason": reason})
         ],
-        cursor=states,
+        cursor=request.model_dump_json(),
     )
 
 

@@ -15,6 +15,7 @@ from mm_assets.contracts.config import ScheduleConfig, validate_options
 from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import sign_folder
+from orchestration.asked import Asked, ask, find_last
 from orchestration.defs.promotion import ACTIONS, CHAMPION, JUDGED
 from orchestration.dvc_stages import project_root, read_stages
 from orchestration.retraining.commit import commit_run
@@ -118,19 +119,27 @@ def build_schedule(root: Path) -> dg.ScheduleDefinition:
     description="Retrains when data/ has changed and then kept still for one tick.",
 )
 def new_raw_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ask for a run once for each state of the folder."""
+    """Ask for a run once for each state of the folder, and again where the last one failed."""
     cursor = json.loads(context.cursor or "{}")
+    before = Asked.model_validate(cursor["asked"]) if "asked" in cursor else None
     now = sign_folder(Workspace(project_root()).data)
     if now is None:
         return dg.SkipReason("there is no data/ folder")
+    last = None
     if now == cursor.get("handled"):
-        return dg.SkipReason("data/ is as it was")
+        # Whichever was the last one, it took data/ as they lie there.
+        last = find_last(context.instance, dg.RunsFilter(job_name=RETRAIN))
+        if last is None or last.status != dg.DagsterRunStatus.FAILURE:
+            return dg.SkipReason("data/ is as it was")
     if now != cursor.get("seen"):
         context.update_cursor(json.dumps({**cursor, "seen": now}))
         return dg.SkipReason("data/ is changing; waiting until it keeps still for one tick")
+    request = ask(now, before, last)
+    if isinstance(request, str):
+        return dg.SkipReason(f"data/ is as it was; {request}")
     return dg.SensorResult(
         run_requests=[dg.RunRequest()],  # no run_key: data may come back to an earlier state
-        cursor=json.dumps({"seen": now, "handled": now}),
+        cursor=json.dumps({"seen": now, "handled": now, "asked": request.model_dump()}),
     )
 
 

@@ -1,6 +1,7 @@
 """The report as an asset, and the sensors, over the trained project of the drift tests."""
 
 import importlib.util
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from mm_assets.contracts.workspace import Workspace
-from mm_assets.drift.incoming import list_batches, mark_ingested
+from mm_assets.drift.incoming import list_batches, mark_ingested, mark_left_out
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ def test_from_a_new_batch_to_one_retraining(project):
         (request,) = incoming.tick()
         assert request.tags == {"mm/batch": "b1"}
         assert request.run_config == {"ops": {"drift_report": {"config": {"batch": "b1"}}}}
-        assert incoming.tick() == "1 batches, none of them new"  # it was asked for, once
+        assert incoming.tick().startswith("b1: a run has been asked for already")
 
         assert compare("b1", instance).success
         assert incoming.tick() == "1 batches, none of them new"
@@ -90,7 +91,7 @@ def test_from_a_new_batch_to_one_retraining(project):
         assert compare("b2", instance).success
         (request,) = waiting.tick()
         assert request.tags == {"mm/batches": "b1,b2", "mm/reason": "drift in b2"}
-        assert waiting.tick() == "b1, b2: a retraining has been asked for already"
+        assert waiting.tick().startswith("b1, b2: a run has been asked for already")
 
         drop(project, "b3", first=3000, region="west")
         assert compare("b3", instance).success
@@ -110,6 +111,75 @@ def test_from_a_new_batch_to_one_retraining(project):
         drop(project, "b1", groups=12, first=4000)
         assert incoming.tick() == "waiting until b1 keeps still for one tick"
         assert [one.tags["mm/batch"] for one in incoming.tick()] == ["b1"]
+
+
+def end(instance, job, status, tags):
+    return instance.create_run_for_job(dg.job(name=job)(lambda: None), status=status, tags=tags)
+
+
+def hours_later(monkeypatch, hours):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
+
+
+def test_what_failed_is_asked_for_again_after_longer_and_longer(project, monkeypatch):
+    with dg.instance_for_test() as instance:
+        incoming, waiting = (
+            Sensor(name, instance) for name in ("incoming_batches", "waiting_batches")
+        )
+        drop(project, "b1", region="west")
+        incoming.tick()
+        (first,) = incoming.tick()
+        failed = end(instance, "drift", dg.DagsterRunStatus.FAILURE, first.tags)
+        said = incoming.tick()
+        assert said.startswith(f"b1: run {failed.run_id[:8]} ended as FAILURE without doing it")
+        assert said.endswith("or press *Re-execute all* there")
+        hours_later(monkeypatch, 1.01)
+        (second,) = incoming.tick()
+        assert second.run_key != first.run_key
+        hours_later(monkeypatch, 1.01)
+        assert "asked for again" in incoming.tick()
+        hours_later(monkeypatch, 1.01)
+        (_,) = incoming.tick()
+        end(instance, "drift", dg.DagsterRunStatus.STARTED, first.tags)
+        hours_later(monkeypatch, 99)
+        assert incoming.tick().endswith("has been asked for already and has not ended")
+
+        assert compare("b1", instance).success
+        (request,) = waiting.tick()
+        failed = end(instance, "retrain", dg.DagsterRunStatus.FAILURE, request.tags)
+        assert waiting.tick().startswith(f"b1: run {failed.run_id[:8]} ended as FAILURE")
+        hours_later(monkeypatch, 1.01)
+        (again,) = waiting.tick()
+        assert (again.tags, again.run_key == request.run_key) == (request.tags, False)
+
+
+def test_a_batch_that_was_left_out_waits_until_it_is_compared_again(project):
+    with dg.instance_for_test() as instance:
+        waiting = Sensor("waiting_batches", instance)
+        drop(project, "b1", region="west")
+        assert compare("b1", instance).success
+        mark_left_out(Workspace(project.root), "b1", "its ids clash")
+        assert waiting.tick().startswith("0 rows wait in 0 batches")
+        assert waiting.tick().endswith("left out of a retraining, until compared again: b1")
+        assert compare("b1", instance).success
+        assert [one.tags["mm/batches"] for one in waiting.tick()] == ["b1"]
+
+
+def test_nothing_is_compared_while_a_retraining_works(project, monkeypatch):
+    from orchestration.defs import drift
+
+    with dg.instance_for_test() as instance:
+        incoming = Sensor("incoming_batches", instance)
+        drop(project, "b1")
+        incoming.tick()
+        end(instance, "retrain", dg.DagsterRunStatus.STARTED, {"mm/worktree": "retraining"})
+        assert incoming.tick() == "a retraining is at work; comparing once it has ended"
+        monkeypatch.setattr(drift, "WAIT_S", 0)
+        monkeypatch.setattr(drift, "TRIES", 1)
+        result = compare("b1", instance)
+        assert [event.is_step_up_for_retry for event in result.all_events].count(True) == 1
+        assert not (project.root / ".mm/drift/b1").exists()
 
 
 def test_enough_rows_start_it_and_those_of_unfit_batches_do_not_count(project):

@@ -13,49 +13,71 @@ REPOSITORY = Path(__file__).parents[3]
 AS_ADA = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
 
 
-def tick(cursor):
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def tick(cursor, instance):
     from orchestration.defs.retraining import new_raw_data
 
-    context = dg.build_sensor_context(cursor=cursor)
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
     result = new_raw_data(context)
     return result, result.cursor if isinstance(result, dg.SensorResult) else context.cursor
 
 
-def test_new_data_starts_one_run_once_it_keeps_still(shell):
-    first, cursor = tick(None)
+def test_new_data_starts_one_run_once_it_keeps_still(shell, instance):
+    first, cursor = tick(None, instance)
     assert "keeps still" in first.skip_message
-    second, cursor = tick(cursor)
+    second, cursor = tick(cursor, instance)
     assert len(second.run_requests) == 1
-    quiet, cursor = tick(cursor)
+    quiet, cursor = tick(cursor, instance)
     assert "as it was" in quiet.skip_message
     (shell.root / "data" / "more.txt").write_text("a")
-    growing, cursor = tick(cursor)
+    growing, cursor = tick(cursor, instance)
     assert "keeps still" in growing.skip_message
     (shell.root / "data" / "more.txt").write_text("ab")
-    still_growing, cursor = tick(cursor)
+    still_growing, cursor = tick(cursor, instance)
     assert "keeps still" in still_growing.skip_message
-    last, cursor = tick(cursor)
+    last, cursor = tick(cursor, instance)
     assert len(last.run_requests) == 1
-    assert "as it was" in tick(cursor)[0].skip_message
+    assert "as it was" in tick(cursor, instance)[0].skip_message
 
 
-def test_data_that_comes_back_to_an_earlier_state_starts_a_run_again(shell):
-    _, cursor = tick(None)
-    _, cursor = tick(cursor)
+def test_data_that_comes_back_to_an_earlier_state_starts_a_run_again(shell, instance):
+    _, cursor = tick(None, instance)
+    _, cursor = tick(cursor, instance)
     (shell.root / "data" / "more.txt").write_text("a")
-    _, cursor = tick(cursor)
-    _, cursor = tick(cursor)
+    _, cursor = tick(cursor, instance)
+    _, cursor = tick(cursor, instance)
     (shell.root / "data" / "more.txt").unlink()
-    _, cursor = tick(cursor)
-    back, _ = tick(cursor)
+    _, cursor = tick(cursor, instance)
+    back, _ = tick(cursor, instance)
 
     # Dagster drops a request whose key it has seen, so there must be none.
     assert [request.run_key for request in back.run_requests] == [None]
 
 
-def test_no_data_folder_is_no_news(shell):
+def test_data_whose_retraining_failed_are_asked_for_again(shell, instance, monkeypatch):
+    _, cursor = tick(None, instance)
+    _, cursor = tick(cursor, instance)
+    job = dg.job(name="retrain")(lambda: None)
+    failed = instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
+    waiting, cursor = tick(cursor, instance)
+    assert waiting.skip_message.startswith(f"data/ is as it was; run {failed.run_id[:8]} ended as")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3700)
+    again, cursor = tick(cursor, instance)
+    assert len(again.run_requests) == 1
+    assert "asked for again at" in tick(cursor, instance)[0].skip_message
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS)
+    assert tick(cursor, instance)[0].skip_message == "data/ is as it was"
+
+
+def test_no_data_folder_is_no_news(shell, instance):
     (shell.root / "data").rename(shell.root / "elsewhere")
-    assert "no data/ folder" in tick(None)[0].skip_message
+    assert "no data/ folder" in tick(None, instance)[0].skip_message
 
 
 def test_the_schedule_is_that_of_the_parameters_and_waits_to_be_switched_on(shell, dagster):
