@@ -59,17 +59,13 @@ class State(Section):
 
 def read_state(root: Path) -> State:
     """Read it; nothing is remembered of a worktree that never was."""
-    path = _find_file(root)
+    path = Workspace(root).retraining_state
     return State.model_validate_json(path.read_text("utf-8")) if path.is_file() else State()
 
 
 def write_state(root: Path, state: State) -> None:
     """Remember it."""
-    write_json(_find_file(root), state.model_dump(mode="json"))
-
-
-def _find_file(root: Path) -> Path:
-    return Workspace(root).retraining.with_suffix(".json")
+    write_json(Workspace(root).retraining_state, state.model_dump(mode="json"))
 
 
 def identify(run: dg.DagsterRun) -> str:
@@ -83,23 +79,43 @@ def require_turn(state: State, run: dg.DagsterRun, instance: dg.DagsterInstance)
     """Require that nobody else works there.
 
     Raises:
-        RetrainingError: Another run does; or this one goes on where one stopped that another
+        RetrainingError: Another run does; or this one leaves out what was done there before another
             followed.
     """
-    if identify(run) != run.run_id:
+    if _goes_on(run, instance):
         require_own(state, run)
     if state.done or state.run in ("", identify(run)):
         return
-    alike = [
-        dg.RunsFilter(run_ids=[state.run]),
-        dg.RunsFilter(tags={"dagster/root_run_id": state.run}),
-    ]
-    others = [other for one in alike for other in instance.get_runs(one)]
+    others = _list_attempts(state.run, instance)
     if working := [other.run_id for other in others if not other.is_finished]:
         raise RetrainingError(
             f"run {working[0]} is retraining, and two cannot share the worktree; wait until it has "
             "ended, or terminate it"
         )
+
+
+def _goes_on(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
+    """Tell whether steps that a run leaves out were done by those before it.
+
+    Dagster tells a run that is tried again which steps to execute even where that is all of them; it
+    then begins like any other.
+    """
+    if identify(run) == run.run_id:
+        return False
+    done = dg.DagsterEventType.STEP_SUCCESS
+    return any(
+        instance.get_records_for_run(one.run_id, of_type=done, limit=1).records
+        for one in _list_attempts(identify(run), instance)
+    )
+
+
+def _list_attempts(run_id: str, instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """List a run and those that went on where it stopped."""
+    filters = [
+        dg.RunsFilter(run_ids=[run_id]),
+        dg.RunsFilter(tags={"dagster/root_run_id": run_id}),
+    ]
+    return [run for one in filters for run in instance.get_runs(one)]
 
 
 def require_own(state: State, run: dg.DagsterRun) -> None:
