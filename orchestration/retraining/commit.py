@@ -10,9 +10,9 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.registry.folders import read_data_version
 from mm_assets.registry.git import commit_staged, run_git
 from mm_assets.registry.record import read_registry
-from orchestration.retraining.committed import LOCK, show_registry
+from orchestration.retraining.committed import LOCK, show_data, show_registry
 from orchestration.retraining.state import State, identify, read_state, require_own, write_state
-from orchestration.retraining.worktree import find_trees, hold_worktree
+from orchestration.retraining.worktree import BRANCH, find_trees, hold_worktree
 
 
 def commit_run(root: Path, run: dg.DagsterRun) -> tuple[str | None, str]:
@@ -38,12 +38,38 @@ def commit_run(root: Path, run: dg.DagsterRun) -> tuple[str | None, str]:
         done = commit_staged(tree.root, message)
         if done is None and identify(run) in run_git(tree.root, "log", "-1", "--format=%B"):
             done = run_git(tree.root, "rev-parse", "--short", "HEAD")  # made before it was killed
-        if state.batches:
-            from mm_assets.drift.incoming import mark_ingested
-
-            mark_ingested(main, state.batches, run.run_id)
-        write_state(root, state.finish(read_data_version(tree)))
+        _remember(main, state, run.run_id, read_data_version(tree))
         return done, message
+
+
+def complete_killed(main: Workspace, state: State) -> State:
+    """Remember what the last run has committed, where a kill came before it did so itself.
+
+    Args:
+        main: The person's tree.
+        state: As that run left it.
+
+    Returns:
+        What is remembered now.
+    """
+    if not state.ready or state.done:
+        return state
+    # Not the last commit alone: `mm gc` makes some on that branch, too.
+    made = run_git(
+        main.root, "log", "-1", "--fixed-strings", f"--grep={state.run}", "--format=%H", BRANCH
+    )
+    return _remember(main, state, state.run, show_data(main.root, made)) if made else state
+
+
+def _remember(main: Workspace, state: State, run_id: str, data: str | None) -> State:
+    """Remember what of the person's data, and which batches, are on the branch now."""
+    if state.batches:
+        from mm_assets.drift.incoming import mark_ingested
+
+        mark_ingested(main, state.batches, run_id)
+    finished = state.finish(data)
+    write_state(main.root, finished)
+    return finished
 
 
 def _stage_changes(tree: Path) -> None:

@@ -11,6 +11,7 @@ from orchestration.dvc_project import DvcProject
 from orchestration.dvc_runner import Log
 from orchestration.dvc_stages import read_stages
 from orchestration.reconcile import UNFINISHED
+from orchestration.retraining.commit import complete_killed
 from orchestration.retraining.data import bring_data, ingest
 from orchestration.retraining.merging import merge
 from orchestration.retraining.promotion import mend_link
@@ -93,7 +94,7 @@ def prepare(root: Path, run: dg.DagsterRun, instance: dg.DagsterInstance, log: L
         if state.run == mine and state.ready:
             return
         require_turn(state, run, instance)
-        state = state.begin(mine)
+        state = complete_killed(main, state).begin(mine)
         write_state(root, state)
         ensure_worktree(root, tree.root, log)
         clean_worktree(tree)

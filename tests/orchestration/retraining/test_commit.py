@@ -3,7 +3,9 @@
 import dagster as dg
 import pytest
 
+from mm_assets.drift.incoming import read_memory
 from mm_assets.registry.record import read_registry
+from orchestration.retraining.state import read_state, write_state
 
 pytestmark = pytest.mark.slow
 
@@ -35,3 +37,20 @@ def test_runs_of_other_jobs_commit_nothing(project, dagster):
     assert result.success
     assert dagster.last("retraining_commit") is None
     assert not project.tree.root.exists()
+
+
+def test_a_kill_right_after_the_commit_is_made_good_by_the_next_run(retrained):
+    batch = retrained.root / "incoming" / "monday"
+    batch.mkdir(parents=True)
+    (batch / "samples.csv").write_text("id,left,right,mood\nb,1,1,sad\n")
+    for model, batches in {"bad": "", "better": "monday"}.items():  # data that nobody commits
+        retrained.put(model)
+        killed = retrained.begin(batches).work("data.dvc")
+        assert (retrained.tree.data / "model.txt").read_text() == model
+        working = read_state(retrained.root)
+        assert killed.finish()
+        write_state(retrained.root, working)
+    (retrained.workspace.drift / "ingested.json").unlink()
+    retrained.begin()
+    assert "b,1,1,sad" in (retrained.tree.data / "samples.csv").read_text()
+    assert read_memory(retrained.workspace).ingested["monday"].run == killed.id
