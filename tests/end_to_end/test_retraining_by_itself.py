@@ -133,5 +133,13 @@ def test_a_drifted_batch_is_compared_told_of_and_retrained_on(server, webhook):
     assert f"Dagster run: {run}" in message
     assert "batches: b1" in message
     assert (workspace.registry / "champion" / "model.onnx").is_file()
+
+    # A later one is compared with what came of that: here it contradicts rows of b1.
+    (root / "incoming" / "b2").mkdir()
+    batch.assign(message="refund late").to_csv(root / "incoming/b2/samples.csv", index=False)
+    report = workspace.drift / "b2" / "report.json"
+    server.wait_for(report.is_file, "report on b2", timeout_s=180)
+    later = read_drift_report(workspace.drift / "b2")
+    assert (later.reference, len(later.clashing)) == ("retraining", len(batch))
     after = git(root, "status", "--porcelain", "--branch"), git(root, "rev-parse", "HEAD")
     assert after == before
