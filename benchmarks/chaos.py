@@ -14,6 +14,12 @@ Nothing is mended by hand in between. It then requires that
 - no stage ran again that `dvc.lock` had recorded when the kill came,
 - no process of the run is left, and no run of Dagster's is unfinished.
 
+With `--project retrain` it is job `retrain` that is killed, in a git repository, from nothing on or where
+DVC's cache has every out, so that most of the time goes into preparing, promoting and committing. Of
+what is said above the worktree is meant then, and further required are: one commit that names a run, the
+person's branch, `git status` and files as they were, registries that can be read, and a champion, that
+of the undisturbed run, which `registry/champion` serves.
+
 It prints a line per kill and exits with 1 if any of that did not hold.
 """
 
@@ -32,7 +38,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +47,10 @@ import numpy as np
 import psutil
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 from ruamel.yaml import YAML
+
+from mm_assets.contracts.workspace import Workspace
+from mm_assets.registry.git import run_git
+from mm_assets.registry.record import read_registry
 
 REPOSITORY = Path(__file__).parents[1]
 MARK = "MM_CHAOS"  # a variable that every process of one session has in its environment
@@ -52,6 +62,8 @@ LEFT_S = 20.0  # in which what a killed process had started must have ended
 
 # Every stage's command goes through this, which notes that it was started.
 START = 'echo "$DVC_STAGE" >> starts.log; exec "$@"\n'
+
+IGNORED = "/artifacts/\n/data\n/starts.log\n__pycache__/\n"
 
 DEFINITIONS = """
 import dagster as dg
@@ -137,6 +149,7 @@ REAL_PARAMS = {
     "evaluation": {"slices": [], "bootstrap": 100, "noise_rows": 0, "attributed_rows": 0},
     "export": {"enabled": True},
     "gates": {"quarantined_share": 0.5},
+    "promotion": {"rows": 10},
     "schedule": {"cron": "0 3 * * *", "timezone": "UTC"},
 }
 
@@ -179,7 +192,11 @@ def make_real(root: Path) -> None:
     (root / "dvc.yaml").write_text(text, encoding="utf-8")
 
 
-PROJECTS: dict[str, Callable[[Path], None]] = {"words": make_words, "real": make_real}
+PROJECTS: dict[str, Callable[[Path], None]] = {
+    "words": make_words,
+    "real": make_real,
+    "retrain": make_real,
+}
 
 
 class Session:
@@ -191,7 +208,10 @@ class Session:
         targets: The stages, in order.
         snapshots: What the project is like before each stage, and at last when all is done.
         waits_s: Seconds that the undisturbed run took from each snapshot on.
+        jobs: That are launched.
     """
+
+    jobs: Sequence[str] = JOBS
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.root = folder, folder / "project"
@@ -212,17 +232,27 @@ class Session:
         self.snapshots: list[Path] = []
         self.waits_s: list[float] = []
 
+    @property
+    def tree(self) -> Path:
+        """Where stages run."""
+        return self.root
+
+    @property
+    def good(self) -> Path:
+        """What that is like after the undisturbed run."""
+        return self.snapshots[-1]
+
     def make(self, kind: str) -> None:
         """Make the project and run it undisturbed, stage by stage."""
         from orchestration.dvc_stages import read_stages
 
         PROJECTS[kind](self.root)
         (self.root / "start.sh").write_text(START, encoding="utf-8")
-        (self.root / ".gitignore").write_text("/artifacts/\n", encoding="utf-8")
+        (self.root / ".gitignore").write_text(IGNORED, encoding="utf-8")
         self.home.mkdir()
         shutil.copy(REPOSITORY / "orchestration" / "dagster.yaml", self.home)
         (self.folder / "chaos_definitions.py").write_text(DEFINITIONS, encoding="utf-8")
-        self.dvc("init", "-q", "--no-scm")
+        self.init()
         self.dvc("config", "core.analytics", "false")
         self.dvc("add", "-q", "data")
         stages = [stage for stage in read_stages(self.root) if not stage.is_source]
@@ -234,17 +264,29 @@ class Session:
             order += ready
             stages = [one for one in stages if one not in ready]
         self.outs = [out for stage in order for out in stage.outs]
-        took_s = []
-        for stage in order:
-            self._keep()
-            started_s = time.monotonic()
-            self.dvc("repro", "-q", "--single-item", stage.target)
-            took_s.append(time.monotonic() - started_s)
-        self._keep()
-        self.waits_s = [sum(took_s[n:]) for n in range(len(took_s))]
-        self.targets = [stage.target for stage in order]
+        self.run_undisturbed([stage.target for stage in order])
 
-    def _keep(self) -> None:
+    def init(self) -> None:
+        """Make DVC's folder, and what it rests on."""
+        self.dvc("init", "-q", "--no-scm")
+
+    def run_undisturbed(self, targets: list[str]) -> None:
+        """Run the stages, and keep what the project is like before each of them."""
+        took_s = []
+        for target in targets:
+            self.keep()
+            started_s = time.monotonic()
+            self.dvc("repro", "-q", "--single-item", target)
+            took_s.append(time.monotonic() - started_s)
+        self.keep()
+        self.waits_s = [sum(took_s[n:]) for n in range(len(took_s))]
+        self.targets = targets
+
+    def check(self) -> None:
+        """Require what this kind of session alone does."""
+
+    def keep(self) -> None:
+        """Take a snapshot."""
         kept = self.folder / f"before_{len(self.snapshots)}"
         shutil.copytree(self.root, kept, symlinks=True)
         self.snapshots.append(kept)
@@ -262,7 +304,7 @@ class Session:
         """
         done = subprocess.run(
             [sys.executable, "-m", "dvc", *arguments],
-            cwd=self.root,
+            cwd=self.tree if self.tree.is_dir() else self.root,
             env=self.env,
             text=True,
             stdout=subprocess.PIPE,
@@ -348,6 +390,81 @@ class Session:
             time.sleep(0.1)
 
 
+class Retraining(Session):
+    """One whose runs work in the worktree of retraining, beside a person's git repository."""
+
+    jobs = ("retrain",)
+
+    @property
+    def tree(self) -> Path:
+        """The worktree."""
+        return Workspace(self.root).retraining
+
+    @property
+    def good(self) -> Path:
+        """The worktree after the undisturbed run."""
+        return Workspace(self.snapshots[-1]).retraining
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the person's tree."""
+        return run_git(self.root, *arguments)
+
+    def init(self) -> None:
+        """Make a git repository, and DVC's folder in it."""
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.name", "Ada")
+        self.git("config", "user.email", "ada@example.org")
+        self.dvc("init", "-q")
+
+    def run_undisturbed(self, targets: list[str]) -> None:
+        """Commit the project, and retrain from nothing and then from DVC's cache.
+
+        Raises:
+            LostError: That fails.
+        """
+        self.git("add", ".")
+        self.git("commit", "-qm", "The project")
+        self.keep()
+        for what in ("nothing", "cache"):
+            self.start()
+            started_s = time.monotonic()
+            run = wait_for_end(self, self.launch("retrain"))
+            if not run.is_success:
+                raise LostError(f"the undisturbed run is {run.status.value}\n{explain(self, run)}")
+            self.waits_s.append(time.monotonic() - started_s)
+            self.targets.append(what)
+            if what == "nothing":
+                cache = self.folder / "cache"
+                shutil.copytree(self.root / ".dvc" / "cache", cache)
+                self.reset(0)
+                shutil.rmtree(self.root / ".dvc" / "cache", ignore_errors=True)
+                cache.rename(self.root / ".dvc" / "cache")
+            self.keep()
+        self.check()
+
+    def check(self) -> None:
+        """Require one commit, a champion that is served, and the person's tree as it was.
+
+        Raises:
+            LostError: Something else is there.
+        """
+        made = self.git("log", "--format=%s", "--grep=^Dagster run: ", "retraining").splitlines()
+        if len(made) != 1:
+            raise LostError(f"there must be one commit of a run, and there are: {made}")
+        if said := self.git("status", "--porcelain") or run_git(self.tree, "status", "--porcelain"):
+            raise LostError(f"git status says:\n{said}")
+        if self.git("log", "--format=%s", "HEAD") != "The project":
+            raise LostError("the person's branch has moved")
+        read_registry(Workspace(self.root).registry)
+        champion = read_registry(Workspace(self.tree).registry).champion
+        served = Workspace(self.root).registry / "champion"
+        if champion is None or served.resolve().name != champion:
+            raise LostError(f"{champion} is the champion, and {served.resolve().name} is served")
+        for name in list_files(self.good / "artifacts" / "onnx"):
+            if (served / name).read_bytes() != (self.good / "artifacts/onnx" / name).read_bytes():
+                raise LostError(f"{name} of the champion is not that of the undisturbed run")
+
+
 def name_process(command: list[str], environment: dict[str, str]) -> str:
     """Say what a process is, from its command line and environment."""
     line = " ".join(command)
@@ -408,7 +525,7 @@ def disturb(session: Session, draw: random.Random, kind: str) -> str:
     Raises:
         LostError: Something was lost.
     """
-    job = "parallel" if kind == "step" else draw.choice(JOBS)
+    job = "parallel" if kind == "step" else draw.choice(session.jobs)
     number = draw.randrange(len(session.targets))
     moment = draw.random()
     session.reset(number)
@@ -421,17 +538,18 @@ def disturb(session: Session, draw: random.Random, kind: str) -> str:
     at_s = time.monotonic() - started_s
     for victim in victims:
         kill(victim)
-    recorded = read_recorded(session.root)
+    recorded = read_recorded(session.tree)
     told = f"{kind:<10} of {job:<11} from {session.targets[number]:<12} at {at_s:5.1f} s"
     if not victims:
         told += " (nothing was left to kill)"
-    (session.root / "starts.log").write_text("", encoding="utf-8")
+    (session.tree / "starts.log").unlink(missing_ok=True)
     try:
         told += f": {complete(session, run_id, job)}"
         check_outs(session)
         check_record(session)
         check_starts(session, recorded)
         check_processes(session)
+        session.check()
     except LostError as error:
         raise LostError(f"{told}: {error}") from None
     return told
@@ -517,7 +635,7 @@ def check_outs(session: Session) -> None:
         LostError: A file is absent, new, or another one.
     """
     for out in session.outs:
-        good, now = session.snapshots[-1] / out, session.root / out
+        good, now = session.good / out, session.tree / out
         for name in sorted(list_files(good) | list_files(now)):
             one, other = good / name, now / name
             if not one.is_file() or not other.is_file():
@@ -561,8 +679,8 @@ def check_starts(session: Session, recorded: set[str]) -> None:
     Raises:
         LostError: One was.
     """
-    log = session.root / "starts.log"
-    starts = log.read_text(encoding="utf-8").split()
+    log = session.tree / "starts.log"
+    starts = log.read_text(encoding="utf-8").split() if log.exists() else []
     if again := recorded & set(starts):
         raise LostError(f"{', '.join(sorted(again))} ran again, though dvc.lock had it")
     if len(starts) != len(set(starts)):
@@ -597,7 +715,7 @@ def check_processes(session: Session) -> None:
 @contextmanager
 def open_session(folder: Path, kind: str) -> Iterator[Session]:
     """Make a session, whose processes end with the block, however it ends."""
-    session = Session(folder)
+    session = (Retraining if kind == "retrain" else Session)(folder)
     try:
         session.make(kind)
         yield session
@@ -642,6 +760,8 @@ def main() -> int:
         for number in range(1, arguments.kills + 1):
             if not kinds:  # each of them as often
                 kinds = draw.sample(KINDS, len(KINDS))
+                if "parallel" not in session.jobs:  # whose steps alone are processes
+                    kinds.remove("step")
             started_s = time.monotonic()
             try:
                 told = disturb(session, draw, kinds.pop())
