@@ -23,7 +23,6 @@ from mm_assets.drift.kernel_test import compare_vectors
 from mm_assets.drift.page import make_page
 from mm_assets.drift.permutation import (
     LEAST_GROUPS,
-    adjust_holm,
     count_permutations,
     thin_groups,
 )
@@ -31,6 +30,7 @@ from mm_assets.drift.pictures import Drawn, draw_pictures
 from mm_assets.drift.reference import load_reference
 from mm_assets.drift.report import PAGE_FILE, REPORT_FILE, DriftReport, Kind, Moved, Tree
 from mm_assets.drift.stability import MISSING, Counted, Stability, compare_levels, cut_deciles
+from mm_assets.evaluation.multiple_tests import adjust_holm
 from mm_assets.stages.project import Project
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _compare(
     rows = rows[rows[COPY] == 0].reset_index(drop=True)
     comparing = _Comparing(project, batch, rows, made)
     compared = list(comparing.run()) if len(batch.samples) else []
-    adjusted = adjust_holm({one.title: one.p_value for one in compared if one.p_value is not None})
+    adjusted = adjust_holm([one.p_value for one in compared])
     reasons = batch.findings.groupby("reason").agg(rows=("row", "nunique"), example=("id", "first"))
     reasons = reasons.fillna({"example": ""}).sort_values("rows", ascending=False, kind="stable")
     report = DriftReport(
@@ -116,7 +116,7 @@ def _compare(
         p_value=config.drift.p_value,
         psi=config.drift.psi,
         quarantined_share=config.drift.quarantined_share,
-        compared=tuple(_judge(one, adjusted.get(one.title), project) for one in compared),
+        compared=tuple(_judge(one, p, project) for one, p in zip(compared, adjusted, strict=True)),
     )
     return report, batch, comparing.drawn
 

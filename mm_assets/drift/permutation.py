@@ -9,8 +9,6 @@ of unlike sizes; what is here is the drawing alone, the statistics are one matri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Shaped
 
@@ -114,19 +112,3 @@ def take_p_value(statistics: Float[np.ndarray, " relabelling"]) -> float:
 def count_permutations(tests: int, p_value: float) -> int:
     """Say how many relabellings are drawn: the strictest level of Holm's procedure is `FINE` of them."""
     return int(np.ceil(FINE * max(tests, 1) / p_value))
-
-
-def adjust_holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values of several tests, so that one level holds for all of them together.
-
-    Source:
-        Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-        Statistics 6, https://www.jstor.org/stable/4615733.
-    """
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    ordered: Sequence[str] = sorted(p_values, key=lambda name: p_values[name])
-    for place, name in enumerate(ordered):
-        highest = max(highest, min(1.0, (len(ordered) - place) * p_values[name]))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in p_values}

@@ -19,7 +19,7 @@ from mm_assets.evaluation.answers import Answers, answer_majority, answer_rows
 from mm_assets.evaluation.base import ByTarget, Evidence, Material, make_table
 from mm_assets.evaluation.card import list_baselines
 from mm_assets.evaluation.metrics import compare_paired, score_with_intervals
-from mm_assets.evaluation.slices import adjust_holm
+from mm_assets.evaluation.multiple_tests import adjust_holm
 from mm_assets.targets.base import Target
 from mm_assets.training.curves import save_svg
 from mm_assets.training.examples import Examples

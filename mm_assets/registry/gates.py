@@ -10,8 +10,8 @@ from mm_assets.contracts.errors import RegistryError
 from mm_assets.contracts.subsets import name_subset
 from mm_assets.data.table import ID
 from mm_assets.evaluation.metrics import compare_paired
+from mm_assets.evaluation.multiple_tests import adjust_holm
 from mm_assets.evaluation.reliability import measure_reliability
-from mm_assets.evaluation.slices import adjust_holm
 from mm_assets.registry.record import GATES, Claim, Gate, Needed, Verdict
 from mm_assets.registry.trial import AS_GIVEN, Pair, Trial
 

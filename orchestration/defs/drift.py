@@ -11,9 +11,8 @@ from typing import Any
 
 import dagster as dg
 from pydantic import ConfigDict, Field
-from ruamel.yaml import YAML
 
-from mm_assets.contracts.config import DriftConfig, Section, validate_options
+from mm_assets.contracts.config import DriftConfig, Section, read_section
 from mm_assets.contracts.errors import MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.drift.incoming import drop_folder, find_waiting, list_batches, read_left_out
@@ -284,8 +283,7 @@ def read_gates(workspace: Workspace) -> DriftConfig:
     Raises:
         ConfigError: A key is unknown or wrong.
     """
-    params = YAML(typ="safe").load(workspace.params.read_text(encoding="utf-8"))
-    return validate_options(DriftConfig, params.get("drift") or {}, where="drift")
+    return read_section(workspace.params, DriftConfig, "drift")
 
 
 def list_deps(stages: Iterable[Stage]) -> list[str]:

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
-from ruamel.yaml import YAML
 
-from mm_assets.contracts.config import ScheduleConfig, validate_options
+from mm_assets.contracts.config import ScheduleConfig, read_section
 from mm_assets.contracts.errors import ConfigError, MMAssetsError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import sign_folder
@@ -95,8 +94,7 @@ def build_schedule(root: Path) -> dg.ScheduleDefinition:
     Raises:
         ConfigError: A key is unknown, or cron or timezone are not valid.
     """
-    params = YAML(typ="safe").load(Workspace(root).params.read_text(encoding="utf-8"))
-    config = validate_options(ScheduleConfig, params.get("schedule") or {}, where="schedule")
+    config = read_section(Workspace(root).params, ScheduleConfig, "schedule")
     try:
         return dg.ScheduleDefinition(
             name="retraining",

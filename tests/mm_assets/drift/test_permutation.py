@@ -4,25 +4,11 @@ from scipy import stats
 
 from mm_assets.contracts.errors import DataContractError
 from mm_assets.drift.permutation import (
-    adjust_holm,
     count_permutations,
     relabel_groups,
     take_p_value,
     thin_groups,
 )
-
-
-def test_holm_agrees_with_its_definition_by_hand():
-    adjusted = adjust_holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
-    # Sorted 0.005, 0.01, 0.03, 0.04; times 4, 3, 2, 1; never less than the one before.
-    assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
-    assert list(adjusted) == ["a", "b", "c", "d"]
-
-
-def test_holm_never_exceeds_one_and_leaves_a_single_test_alone():
-    assert adjust_holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
-    assert adjust_holm({"a": 0.3}) == {"a": 0.3}
-    assert adjust_holm({}) == {}
 
 
 def test_a_p_value_counts_the_observed_labelling_and_ties():

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mm_assets.evaluation.slices import adjust_holm, cut_slices, find_worst, measure_slices
+from mm_assets.evaluation.slices import cut_slices, find_worst, measure_slices
 from mm_assets.targets.multiclass import Multiclass
 
 COIN = Multiclass(("heads", "tails"))
@@ -150,12 +150,3 @@ def test_the_worst_is_the_lowest_that_has_a_rest_to_compare_with():
     ]
     assert find_worst(slices, "f") is slices[2]
     assert find_worst(slices[:1], "f") is None
-
-
-def test_adjustment_is_holms():
-    # Smallest times 4, next times 3, and never less than the one before.
-    assert adjust_holm([0.01, 0.04, None, 0.03, 0.005]) == pytest.approx(
-        [0.03, 0.06, None, 0.06, 0.02], nan_ok=True
-    )
-    assert adjust_holm([0.9, 0.8]) == [1.0, 1.0]
-    assert adjust_holm([None]) == [None]
