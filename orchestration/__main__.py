@@ -125,10 +125,10 @@ def materialize(name: str, select: str | None = None) -> int:
 
 def load_job(name: str) -> dg.JobDefinition:
     """Load the definitions; Dagster wraps what goes wrong in them, and here it is unwrapped."""
-    gc.disable()  # all that is made here stays; to look through it again and again takes a second
-    from orchestration.definitions import defs
-
+    gc.disable()  # all that is made here stays; to look through it again and again takes half a second
     try:
+        from orchestration.definitions import defs
+
         return defs().resolve_job_def(name)
     except Exception as error:  # Dagster's own wrapper has no public name; all else is raised again
         cause: BaseException | None = error

@@ -63,8 +63,9 @@ def serve(handle: int, memory_mb: int) -> None:
             connection.send((NO_MEMORY, None))
         except MMAssetsError as error:
             connection.send((RAISED, error))
-        except Exception:  # noqa: BLE001 - a bug is ours: were it to end the process, a file would be blamed
-            # As text, since not every exception can be pickled.
+        except Exception:  # noqa: BLE001 - the edge of a process: the one that asked raises it
+            # Were a bug of ours to end this process, the file that it was at would be quarantined for
+            # it. As text, since not every exception can be pickled.
             connection.send(
                 (RAISED, RuntimeError(f"in a decoding process:\n{traceback.format_exc()}"))
             )

@@ -52,7 +52,9 @@ def name_disk_errors(path: Path) -> Iterator[None]:
         yield
     except DiskError:  # of a file inside this folder, already explained
         raise
-    except Exception as error:  # of any type: safetensors and others wrap what the system said
+    except Exception as error:
+        # Of any type: safetensors and others wrap what the system said. What does not tell of the disk
+        # is raised again as it is.
         code = _errno(error)
         if code in FULL:
             raise DiskError(

@@ -22,7 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is set")
+@pytest.mark.skipif(sys.platform != "linux", reason="what is tuned is glibc's allocator")
 def test_what_a_batch_freed_the_next_one_has_without_asking_the_system():
     faults = {
         how: int(subprocess.check_output([sys.executable, "-c", CODE, how]))

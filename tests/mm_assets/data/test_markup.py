@@ -33,7 +33,7 @@ def test_what_only_looks_like_markup_stays(text):
         ("Great!<br />Really<BR>great", "Great! Really great"),
         ("<a href='http://x.y/?a=1>'>here</a>, <a href=z.html?b=2>there</a>", "here, there"),
         ('<img src="a.png" alt="3 > 2"> told by its attribute', "told by its attribute"),
-        ("<b>你</b>好，<ruby>漢<rt>かん</rt></ruby>", "你好，漢かん"),  # noqa: RUF001
+        ("<b>你</b>好。<ruby>漢<rt>かん</rt></ruby>", "你好。漢かん"),
         ("<p>مرحبا <i>بك</i></p>", "مرحبا بك"),
         ("a<!-- <b>never seen</b> -->b", "a b"),
         ("<style>p {color: red}</style><script>if (a</b/.x) f('<p>')</script >seen", "seen"),

@@ -21,7 +21,7 @@ TEXTS = [
     "The invoice is wrong, wrong, WRONG.",
     "पार्सल अभी तक नहीं आया",
     "😀😀👍🏽 super 👩\u200d🔧",
-    "ＡＢＣ full width",  # noqa: RUF001
+    "\N{FULLWIDTH LATIN CAPITAL LETTER A}\N{FULLWIDTH LATIN CAPITAL LETTER B}C full width",
 ]
 
 

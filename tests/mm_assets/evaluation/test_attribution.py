@@ -59,7 +59,10 @@ def test_log_odds():
 def test_vectors_have_the_gradients_closed_form():
     channel = make_channel("features", "standardized", options={"dim": 3})
     # Of a sum of cubes each part is x^3 from 0, and x^3 - b^3 from elsewhere.
-    cubes = lambda vectors: (vectors**3).sum(dim=1)  # noqa: E731
+
+    def cubes(vectors):
+        return (vectors**3).sum(dim=1)
+
     found = attribute(cubes, channel, decode(channel, "[1, -2, 3]"))
     np.testing.assert_allclose(found.parts, [1, -8, 27], rtol=1e-4)
     assert (found.before, found.after, found.method) == (0, 20, "integrated gradients")
@@ -203,7 +206,10 @@ def test_sound_is_shown_over_time():
     options = {"channels": 2, "rate_hz": 10.0}
     channel = make_channel("signal", "signal_statistics", options=options, channels=2)
     value = decode(channel, json.dumps(np.random.default_rng(0).normal(size=(2, 100)).tolist()))
-    late = lambda samples, length: (samples[:, :, 50:] ** 2).sum(dim=(1, 2))  # noqa: E731
+
+    def late(samples, length):
+        return (samples[:, :, 50:] ** 2).sum(dim=(1, 2))
+
     found = attribute(late, channel, value)
     assert np.abs(found.parts[:, :50]).max() == 0
     assert found.gap == pytest.approx(0, abs=0.05)
