@@ -1,3 +1,4 @@
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ def weights():
     except WeightsError as error:
         pytest.skip(str(error))
     return folder
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """No hub answers: requests go by a proxy that is not there."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens on the discard port
+    # urllib keeps the proxies it saw first, here and, were it not told, in all tests that follow.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 @pytest.fixture

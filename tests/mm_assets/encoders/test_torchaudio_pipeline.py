@@ -119,10 +119,8 @@ def test_a_named_model_is_built_as_its_bundle_builds_it(build, encode, tmp_path)
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-4)
 
 
-def test_unreachable_weights_say_which_file_goes_where(build, tmp_path, monkeypatch):
+def test_unreachable_weights_say_which_file_goes_where(build, tmp_path, unreachable, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens on the discard port
     encoder = build("torchaudio_pipeline", "audio", model="HUBERT_BASE")
     with pytest.raises(
         WeightsError,

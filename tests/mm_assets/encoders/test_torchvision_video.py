@@ -114,9 +114,10 @@ def test_published_weights_are_named(build):
         encoder.weights_digest()
 
 
-def test_an_absent_file_is_named_where_it_cannot_be_fetched(build, tmp_path, monkeypatch):
+def test_an_absent_file_is_named_where_it_cannot_be_fetched(
+    build, tmp_path, unreachable, monkeypatch
+):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
     path = tmp_path / "checkpoints/r3d_18-b3b3357e.pth"
     with pytest.raises(WeightsError, match=rf"torchvision_video needs {re.escape(str(path))}, whi"):
         build("torchvision_video", "video").weights_digest()
