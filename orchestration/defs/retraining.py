@@ -69,7 +69,7 @@ def record(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     root = project_root()
     try:
         enter(root, context)
-        commit, message = commit_run(root, context.run)
+        commit, message = commit_run(root, context.run, context.instance)
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
     said = f"{commit} on branch {BRANCH}" if commit else "nothing new, so no commit"

@@ -11,16 +11,20 @@ from mm_assets.registry.folders import read_data_version
 from mm_assets.registry.git import commit_staged, run_git
 from mm_assets.registry.record import read_registry
 from orchestration.retraining.committed import LOCK, show_data, show_registry
-from orchestration.retraining.state import State, identify, read_state, require_own, write_state
+from orchestration.retraining.state import State, read_state, write_state
+from orchestration.retraining.turns import find_base, require_own
 from orchestration.retraining.worktree import BRANCH, find_trees, hold_worktree
 
 
-def commit_run(root: Path, run: dg.DagsterRun) -> tuple[str | None, str]:
+def commit_run(
+    root: Path, run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> tuple[str | None, str]:
     """Commit what a run came to: versions of data and outs, parameters, registry.
 
     Args:
         root: The person's tree.
         run: For which the worktree was prepared.
+        instance: Knows the runs before it.
 
     Returns:
         The commit's short id, none where there is nothing new; and its message.
@@ -32,11 +36,12 @@ def commit_run(root: Path, run: dg.DagsterRun) -> tuple[str | None, str]:
     main, tree = find_trees(root)
     with hold_worktree(main):
         state = read_state(root)
-        require_own(state, run)
+        base = find_base(run, instance)
+        require_own(state, base)
         _stage_changes(tree.root)
         message = _describe(tree, state, run)
         done = commit_staged(tree.root, message)
-        if done is None and identify(run) in run_git(tree.root, "log", "-1", "--format=%B"):
+        if done is None and base in run_git(tree.root, "log", "-1", "--format=%B"):
             done = run_git(tree.root, "rev-parse", "--short", "HEAD")  # made before it was killed
         _remember(main, state, run.run_id, read_data_version(tree))
         return done, message

@@ -15,7 +15,8 @@ from orchestration.retraining.commit import complete_killed
 from orchestration.retraining.data import bring_data, ingest
 from orchestration.retraining.merging import merge
 from orchestration.retraining.promotion import mend_link
-from orchestration.retraining.state import identify, read_state, require_turn, write_state
+from orchestration.retraining.state import read_state, write_state
+from orchestration.retraining.turns import find_base, require_turn
 from orchestration.retraining.worktree import (
     BRANCH,
     RetrainingError,
@@ -70,7 +71,7 @@ def enter(root: Path, context: dg.AssetExecutionContext) -> DvcProject:
         prepare(root, context.run, context.instance, context.log.info)
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
-    return open_worktree(root, identify(context.run))
+    return open_worktree(root, context.run.run_id)
 
 
 def prepare(root: Path, run: dg.DagsterRun, instance: dg.DagsterInstance, log: Log) -> None:
@@ -90,7 +91,7 @@ def prepare(root: Path, run: dg.DagsterRun, instance: dg.DagsterInstance, log: L
     main, tree = find_trees(root)
     require_git(root)
     with hold_worktree(main):
-        state, mine = read_state(root), identify(run)
+        state, mine = read_state(root), find_base(run, instance)
         if state.run == mine and state.ready:
             return
         require_turn(state, run, instance)

@@ -76,7 +76,7 @@ def open_worktree(root: Path, run: str) -> DvcProject:
 
     Args:
         root: The person's tree.
-        run: As `identify` gives it; another one's files may be others.
+        run: Its id; another one's files may be others.
     """
     main, tree = find_trees(root)
     path = os.pathsep.join(filter(None, [str(tree.root), os.environ.get("PYTHONPATH")]))

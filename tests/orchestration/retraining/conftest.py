@@ -136,7 +136,8 @@ class Run:
         return promote_retrained(self.project.root, there, self.told.append)
 
     def finish(self):
-        return commit_run(self.project.root, self.run)[0]
+        with dg.DagsterInstance.ephemeral() as instance:
+            return commit_run(self.project.root, self.run, instance)[0]
 
 
 def build_once(tmp_path_factory, name, build):
