@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from mm_assets.contracts.errors import SourceError
+from mm_assets.contracts.errors import SourceError, StageError
 from mm_assets.data.atomic import atomic_folder, write_json, write_text
 from mm_assets.data.lock import hold_lock
 from mm_assets.data.table import COPY, GROUP, ID, SPLIT, read_augmented
@@ -27,7 +27,7 @@ from mm_assets.drift.permutation import (
     thin_groups,
 )
 from mm_assets.drift.pictures import Drawn, draw_pictures
-from mm_assets.drift.reference import load_reference
+from mm_assets.drift.reference import load_reference, sign_reference
 from mm_assets.drift.report import PAGE_FILE, REPORT_FILE, DriftReport, Kind, Moved, Tree
 from mm_assets.drift.stability import MISSING, Counted, Stability, compare_levels, cut_deciles
 from mm_assets.evaluation.multiple_tests import adjust_holm
@@ -62,7 +62,7 @@ def compare_batch(root: Path, name: str) -> DriftReport:
     Raises:
         SourceError: There is no such batch, its table cannot be read, or it changed meanwhile.
         StageError: The pipeline has not been run, or with other encoders; or the batch is being
-            compared already.
+            compared already; or a stage ran meanwhile.
         ConfigError: `params.yaml` is wrong.
         DataContractError: A vector is not finite.
     """
@@ -70,7 +70,7 @@ def compare_batch(root: Path, name: str) -> DriftReport:
     workspace = project.workspace
     folder = find_batch(workspace, project.config, name)
     with hold_lock(workspace.lock(f"drift-{name}"), what=f"mm drift {name}"):
-        signature = sign_batch(folder)
+        signature, reference = sign_batch(folder), sign_reference(project)
         report, batch, drawn = _compare(which, project, folder)
         with atomic_folder(workspace.drift / name) as out:
             report = draw_pictures(report, drawn, out)
@@ -80,6 +80,11 @@ def compare_batch(root: Path, name: str) -> DriftReport:
                 raise SourceError(
                     f"batch {name!r} changed while it was compared; wait until it is complete and "
                     "run again"
+                )
+            if sign_reference(project) != reference:
+                raise StageError(
+                    f"what batch {name!r} is compared with changed meanwhile; run again once "
+                    "pipeline or retraining have ended"
                 )
             write_compared(out, signature)
         return report

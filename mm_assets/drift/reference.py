@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mm_assets.contracts.config import read_config
 from mm_assets.contracts.workspace import Workspace
+from mm_assets.data.mirror import sign_folder
 from mm_assets.drift.report import Tree
 from mm_assets.registry.folders import CHAMPION
 from mm_assets.stages.project import Project, build_project
@@ -45,3 +46,10 @@ def load_reference(root: Path) -> tuple[Tree, Project]:
     return which, build_project(
         trained, replace(main, data_folder=tree.data, artifacts_folder=tree.artifacts)
     )
+
+
+def sign_reference(project: Project) -> tuple[str | None, ...]:
+    """Tell the state of all that a batch is compared with, unread."""
+    made = project.workspace
+    vectors = [made.embeddings(key) for key in project.modalities]
+    return tuple(sign_folder(folder) for folder in (made.augmented, *vectors, made.model))

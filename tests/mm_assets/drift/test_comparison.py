@@ -307,3 +307,23 @@ def test_an_ingested_batch_is_what_the_pipeline_validates(incoming, draw):
     after = validate(project)
     assert after.rows_out == before + report.rows_kept == before + 29
     assert after.find_table("reason").rows[0][:2] == ("label_unknown", 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "match"),
+    [
+        ("incoming/b7/new.txt", SourceError, "'b7' changed while it was compared; wait until"),
+        ("artifacts/model/new.txt", StageError, "what batch 'b7' is compared with changed mean"),
+    ],
+)
+def test_what_changes_meanwhile_is_noticed(incoming, draw, monkeypatch, changed, error, match):
+    incoming.drop("b7", draw(np.random.default_rng(7), 30, first=1000))
+
+    def draw_and_change(report, *given):
+        (incoming.root / changed).write_text("new")
+        return report
+
+    monkeypatch.setattr("mm_assets.drift.comparison.draw_pictures", draw_and_change)
+    with pytest.raises(error, match=match):
+        compare_batch(incoming.root, "b7")
+    assert not (incoming.root / ".mm/drift/b7").exists()
