@@ -60,7 +60,8 @@ def run_stage(project: DvcProject, stage: Stage, log: Log) -> Generator[Row, Non
 
     A stage that is up to date starts no process. One that another process has locked is waited
     for, and so is what a killed run has left of this stage, for the 5 s in which it is stopped.
-    Data that a `.dvc` file names, or a frozen stage, is pulled when it is absent, else versioned as it lies there.
+    Data that a `.dvc` file names, or a frozen stage, is pulled when it is absent, else versioned as
+    it lies there.
 
     Args:
         project: The project that holds it.

@@ -1,4 +1,3 @@
-import hashlib
 import json
 from pathlib import Path
 
@@ -68,16 +67,6 @@ def test_another_language_changes_the_messages_alone(tmp_path):
     assert tables[0].message.isna().equals(tables[1].message.isna())
     good = both & ~tables[0].id.str.contains("-[a-z]")
     assert tables[1].message[good].str.contains("[\u4e00-\u9fff]{4}").all()
-
-
-@pytest.mark.slow
-def test_the_english_sample_is_the_one_in_the_repositorys_store(tmp_path):
-    """Its files lie in a DVC remote of the repository, named by their MD5."""
-    store = ROOT / ".dvc/sample/files/md5"
-    generate_sample(tmp_path / "data")
-    for content in read_files(tmp_path / "data").values():
-        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        assert (store / digest[:2] / digest[2:]).is_file()
 
 
 def test_new_customers_are_other_people(tmp_path):
