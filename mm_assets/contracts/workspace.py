@@ -46,9 +46,14 @@ class Workspace:
         """`samples.parquet` with split and copies, and the contact sheet."""
         return self.artifacts / "augmented"
 
+    @property
+    def all_embeddings(self) -> Path:
+        """By modality its vectors and its encoder's state."""
+        return self.artifacts / "embeddings"
+
     def embeddings(self, modality: str) -> Path:
         """One modality's vectors and its encoder's state."""
-        return self.artifacts / "embeddings" / modality
+        return self.all_embeddings / modality
 
     @property
     def model(self) -> Path:
@@ -79,6 +84,10 @@ class Workspace:
     def registry(self) -> Path:
         """Champion, candidates and history: `registry.json`, `models/ID/`, the link `champion`."""
         return self.root / "registry"
+
+    def origin(self, model: str) -> Workspace:
+        """What a champion was made from: its `params.yaml`, and what `artifacts/` held of it."""
+        return Workspace(self.root / ".mm" / "origins" / model)
 
     def report(self, stage: str) -> Path:
         """A stage's report; `stage` is `validate` or, for one of several, `embed@text`."""

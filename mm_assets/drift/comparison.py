@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from mm_assets.contracts.errors import SourceError, StageError
+from mm_assets.contracts.errors import SourceError
 from mm_assets.data.atomic import atomic_folder, write_json, write_text
 from mm_assets.data.lock import hold_lock
 from mm_assets.data.table import COPY, GROUP, ID, SPLIT, read_augmented
@@ -27,8 +27,8 @@ from mm_assets.drift.permutation import (
     thin_groups,
 )
 from mm_assets.drift.pictures import Drawn, draw_pictures
-from mm_assets.drift.reference import load_reference, sign_reference
-from mm_assets.drift.report import PAGE_FILE, REPORT_FILE, DriftReport, Kind, Moved, Tree
+from mm_assets.drift.reference import Reference, ReferenceChangedError, load_reference
+from mm_assets.drift.report import PAGE_FILE, REPORT_FILE, DriftReport, Kind, Moved
 from mm_assets.drift.stability import MISSING, Counted, Stability, compare_levels, cut_deciles
 from mm_assets.evaluation.multiple_tests import adjust_holm
 from mm_assets.stages.project import Project
@@ -46,8 +46,8 @@ def compare_batch(root: Path, name: str) -> DriftReport:
     The vectors' reference are training rows (`artifacts/embeddings`, copies left out); of an encoder
     that has learned from them validation rows, since what it makes of rows that it has seen differs
     from what it makes of any new ones. Answers are compared with those on validation rows for the
-    same reason. All else is compared with training rows. Sequences are compared by their mean. Where
-    retraining made the model in use, all this is its worktree's, and else the person's own tree's.
+    same reason. All else is compared with training rows. Sequences are compared by their mean. All
+    this is what the champion was made from, and as long as there is none the project's `artifacts/`.
 
     Writes under `.mm/drift/BATCH/`: `report.json`, `page.html`, a picture of each modality, and in
     which state the batch was. Equal batches give equal bytes.
@@ -62,16 +62,17 @@ def compare_batch(root: Path, name: str) -> DriftReport:
     Raises:
         SourceError: There is no such batch, its table cannot be read, or it changed meanwhile.
         StageError: The pipeline has not been run, or with other encoders; or the batch is being
-            compared already; or a stage ran meanwhile.
+            compared already.
+        ReferenceChangedError: A stage ran meanwhile.
         ConfigError: `params.yaml` is wrong.
         DataContractError: A vector is not finite.
     """
-    which, project = load_reference(root)
-    workspace = project.workspace
+    reference = load_reference(root)
+    project, workspace = reference.project, reference.project.workspace
     folder = find_batch(workspace, project.config, name)
     with hold_lock(workspace.lock(f"drift-{name}"), what=f"mm drift {name}"):
-        signature, reference = sign_batch(folder), sign_reference(project)
-        report, batch, drawn = _compare(which, project, folder)
+        signature, made = sign_batch(folder), reference.sign()
+        report, batch, drawn = _compare(reference, folder)
         with atomic_folder(workspace.drift / name) as out:
             report = draw_pictures(report, drawn, out)
             write_json(out / REPORT_FILE, report.model_dump(mode="json"))
@@ -81,8 +82,8 @@ def compare_batch(root: Path, name: str) -> DriftReport:
                     f"batch {name!r} changed while it was compared; wait until it is complete and "
                     "run again"
                 )
-            if sign_reference(project) != reference:
-                raise StageError(
+            if reference.sign() != made:
+                raise ReferenceChangedError(
                     f"what batch {name!r} is compared with changed meanwhile; run again once "
                     "pipeline or retraining have ended"
                 )
@@ -90,12 +91,11 @@ def compare_batch(root: Path, name: str) -> DriftReport:
         return report
 
 
-def _compare(
-    which: Tree, project: Project, folder: Path
-) -> tuple[DriftReport, Batch, dict[str, Drawn]]:
+def _compare(reference: Reference, folder: Path) -> tuple[DriftReport, Batch, dict[str, Drawn]]:
     """Give what is reported, the batch, and by modality what its test was made on."""
     from mm_assets.stages.trained import read_vectors
 
+    project = reference.project
     config, workspace = project.config, project.workspace
     batch = validate_batch(project, folder)
     plan = plan_ingestion(folder, workspace, config)
@@ -113,7 +113,8 @@ def _compare(
     reasons = reasons.fillna({"example": ""}).sort_values("rows", ascending=False, kind="stable")
     report = DriftReport(
         batch=folder.name,
-        reference=which,
+        reference=reference.tree,
+        model=reference.model,
         rows_in=batch.rows_in,
         rows_kept=len(batch.samples),
         reasons=tuple(reasons.reset_index().itertuples(index=False, name=None)),

@@ -1,55 +1,77 @@
-"""Which tree a batch is compared with: the person's own, or that of retraining."""
+"""What a batch is compared with: what the model in use was made from."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mm_assets.contracts.config import read_config
+from mm_assets.contracts.errors import StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import sign_folder
 from mm_assets.drift.report import Tree
-from mm_assets.registry.folders import CHAMPION
+from mm_assets.registry.folders import CHAMPION, published
 from mm_assets.stages.project import Project, build_project
 
 
-def find_reference(main: Workspace) -> Tree:
-    """Say which tree made the model in use: the one that the link `registry/champion` leads into.
+class ReferenceChangedError(StageError):
+    """A stage wrote what a batch was being compared with."""
 
-    Args:
-        main: The person's tree. Without a link it is the one.
+
+@dataclass(frozen=True)
+class Reference:
+    """What a batch is compared with.
+
+    Attributes:
+        tree: Whose `data/` a batch may contradict: the person's, or that of retraining.
+        model: The champion; none where no origin of it was kept, and so what lies in the tree's
+            `artifacts/` stands in for it.
+        project: Has the parameters and outs that the model was made from, and the tree's data. What
+            is remembered (`.mm/`), and section `drift` of `params.yaml`, are the person's.
     """
-    model, tree = (main.registry / CHAMPION).resolve(), main.retraining.resolve()
-    made = model.is_relative_to(tree) and model.is_dir() and (tree / "artifacts").is_dir()
-    return "retraining" if made else "project"
+
+    tree: Tree
+    model: str | None
+    project: Project
+
+    def sign(self) -> tuple[str | None, ...]:
+        """Tell the state of all that is compared with, unread."""
+        made = self.project.workspace
+        outs = made.augmented, made.all_embeddings, made.model
+        return tuple(sign_folder(folder) for folder in outs)
 
 
-def load_reference(root: Path) -> tuple[Tree, Project]:
-    """Give the project that a batch is compared with.
+def load_reference(root: Path) -> Reference:
+    """Give what a batch is compared with; the link `registry/champion` says which model is in use.
 
     Args:
         root: The person's tree.
 
-    Returns:
-        Which tree it is; and the project with that one's parameters, data and outs. What is remembered
-        (`.mm/`), and section `drift` of `params.yaml`, are the person's.
-
     Raises:
-        ConfigError: `params.yaml` of either is wrong.
+        ConfigError: `params.yaml`, the person's or that of the model, is wrong.
     """
     main = Workspace(root)
-    which, config = find_reference(main), read_config(main.params)
-    if which == "project":
-        return which, build_project(config, main)
-    tree = Workspace(main.retraining)
-    trained = read_config(tree.params).model_copy(update={"drift": config.drift})
-    return which, build_project(
-        trained, replace(main, data_folder=tree.data, artifacts_folder=tree.artifacts)
+    config = read_config(main.params)
+    model = published(main)
+    link = main.registry / CHAMPION
+    retrained = bool(model) and link.resolve().is_relative_to(main.retraining.resolve())
+    tree = Workspace(main.retraining) if retrained else main
+    made = tree.origin(model) if model else tree
+    # None of a model that an earlier release promoted; and a person may have gone on to other data.
+    if not (made.augmented.is_dir() and _are_alike(made, tree)):
+        model, made = None, tree
+    which: Tree = "retraining" if retrained else "project"
+    if made is main:
+        return Reference(which, model, build_project(config, main))
+    theirs = read_config(made.params).model_copy(update={"drift": config.drift})
+    there = replace(main, data_folder=tree.data, artifacts_folder=made.artifacts)
+    return Reference(which, model, build_project(theirs, there))
+
+
+def _are_alike(one: Workspace, other: Workspace) -> bool:
+    """Tell whether two `params.yaml` speak of the same inputs and targets."""
+    ours, theirs = (read_config(at.params) for at in (one, other))
+    return (ours.modalities.keys(), ours.targets.keys()) == (
+        theirs.modalities.keys(),
+        theirs.targets.keys(),
     )
-
-
-def sign_reference(project: Project) -> tuple[str | None, ...]:
-    """Tell the state of all that a batch is compared with, unread."""
-    made = project.workspace
-    vectors = [made.embeddings(key) for key in project.modalities]
-    return tuple(sign_folder(folder) for folder in (made.augmented, *vectors, made.model))

@@ -12,8 +12,6 @@ from mm_assets.contracts.errors import StageError
 
 REPORT_FILE, PAGE_FILE = "report.json", "page.html"
 
-RETRAINED = "the rows and the model of the last retraining (branch retraining)"
-
 Tree = Literal["project", "retraining"]
 Kind = Literal["vectors", "presence", "label", "column", "answers"]
 
@@ -64,7 +62,9 @@ class DriftReport(Section):
 
     Attributes:
         batch: Its name.
-        reference: Whose rows and model it was compared with: the person's own tree's, or retraining's.
+        reference: Whose `data/` it was compared with: the person's own tree's, or retraining's.
+        model: Which champion, and what that was made from; null where it was what lies in that
+            tree's `artifacts/`.
         rows_in: Of its table.
         rows_kept: Those without a finding, as stage `validate` would keep them.
         reasons: Reason, rows and an example of each finding.
@@ -78,6 +78,7 @@ class DriftReport(Section):
     schema_version: Literal[1] = 1
     batch: str
     reference: Tree = "project"
+    model: str | None = None
     rows_in: int
     rows_kept: int
     reasons: tuple[tuple[str, int, str], ...]
@@ -121,8 +122,10 @@ class DriftReport(Section):
 
     def explain_reference(self) -> str:
         """Say what it was compared with."""
-        own = "the rows and the model of this project's own artifacts/"
-        return own if self.reference == "project" else RETRAINED
+        if self.model:
+            return f"the champion {self.model} and the rows that it was trained on"
+        whose = "this project's own" if self.reference == "project" else "branch retraining's"
+        return f"the rows and the model of {whose} artifacts/"
 
 
 def read_drift_report(folder: Path) -> DriftReport:

@@ -22,6 +22,7 @@ from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.lock import hold_lock
 from mm_assets.registry import folders
 from mm_assets.registry.merging import adopt
+from mm_assets.registry.origins import keep_origin
 from mm_assets.registry.record import (
     REGISTRY_FILE,
     Event,
@@ -119,6 +120,7 @@ def promote(root: Path, *, force: str | None = None) -> Outcome:
             )
         else:
             folders.restore(workspace, name, model.files)
+            keep_origin(workspace, name, beside=[champion] if champion else [])
             changed = registry.crown(name, event=event, verdict=verdict)
         write_registry(workspace.registry, changed)
         if what != "refused":

@@ -85,11 +85,13 @@ def compare(
     """Compare a batch, show the report, and judge it; drift fails no run.
 
     Raises:
-        dagster.RetryRequested: A retraining is at work.
+        dagster.RetryRequested: A retraining is at work, or a stage has run meanwhile.
         dagster.Failure: There is no such batch, its table cannot be read, or the stages before it
             have not run.
     """
-    from mm_assets.drift.comparison import compare_batch  # pandas: not while definitions load
+    # They bring pandas: not while definitions load.
+    from mm_assets.drift.comparison import compare_batch
+    from mm_assets.drift.reference import ReferenceChangedError
 
     root = project_root()
     if is_at_work(context.op_execution_context.instance):
@@ -98,6 +100,9 @@ def compare(
         raise dg.RetryRequested(max_retries=TRIES, seconds_to_wait=WAIT_S)
     try:
         report = compare_batch(root, config.batch)
+    except ReferenceChangedError as error:
+        context.log.info(str(error))
+        raise dg.RetryRequested(max_retries=TRIES, seconds_to_wait=WAIT_S) from None
     except MMAssetsError as error:
         raise dg.Failure(str(error)) from None
     context.log.info(report.explain())

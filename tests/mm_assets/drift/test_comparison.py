@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from mm_assets.contracts.errors import SourceError, StageError
+from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.table import read_augmented
 from mm_assets.data.vectors import Embeddings, read_embeddings
 from mm_assets.drift.batch import embed_batch, validate_batch
 from mm_assets.drift.comparison import _pool, compare_batch
 from mm_assets.drift.incoming import read_compared, sign_batch
 from mm_assets.drift.ingestion import ingest_batch
+from mm_assets.drift.reference import ReferenceChangedError
 from mm_assets.drift.report import read_drift_report
+from mm_assets.registry.origins import keep_origin
 from mm_assets.stages.augment import augment
 from mm_assets.stages.embed import embed
 from mm_assets.stages.project import load_project
@@ -202,7 +206,7 @@ def test_what_retraining_has_learned_is_the_reference_once_it_is_served(incoming
     assert (before.reference, after.reference) == ("project", "retraining")
     assert after.drifted == ()
     page = (incoming.root / ".mm/drift/b2/page.html").read_text()
-    assert "Compared with the rows and the model of the last retraining" in page
+    assert "Compared with the rows and the model of branch retraining&#39;s artifacts/" in page
     (refusal,) = compare_batch(incoming.root, "clash").refusals
     assert refusal.startswith("15 ids are in the data of branch retraining with another content")
     # The worktree's parameters made that model, and the person's gates judge it.
@@ -211,9 +215,40 @@ def test_what_retraining_has_learned_is_the_reference_once_it_is_served(incoming
     assert gates == after.model_copy(update={"psi": 9.0})
 
 
-def test_another_encoder_than_the_models_is_an_error(incoming, draw):
-    from ruamel.yaml import YAML
+@pytest.mark.parametrize("retrained", [True, False])
+def test_the_champions_origin_is_the_reference_whatever_was_made_since(incoming, draw, retrained):
+    incoming.drop("b1", draw(np.random.default_rng(1), 30, first=1000))
+    before = compare_batch(incoming.root, "b1")
+    tree = incoming.root / ".mm/worktrees/retraining" if retrained else incoming.root
+    if retrained:
+        shutil.copytree(incoming.root, tree, ignore=shutil.ignore_patterns(".mm", "incoming"))
+    keep_origin(Workspace(tree), "m1")
+    (tree / "registry/models/m1").mkdir(parents=True)
+    (incoming.root / "registry").mkdir(exist_ok=True)
+    (incoming.root / "registry/champion").symlink_to(tree / "registry/models/m1")
+    shutil.rmtree(tree / "artifacts")
+    (tree / "params.yaml").write_text((tree / "params.yaml").read_text().replace("dim: ", "dim: 1"))
 
+    after = compare_batch(incoming.root, "b1")
+    whose = {"reference": "retraining" if retrained else "project", "model": "m1"}
+    assert after == before.model_copy(update=whose)
+    page = (incoming.root / ".mm/drift/b1/page.html").read_text()
+    assert "Compared with the champion m1 and the rows that it was trained on" in page
+
+
+def test_a_champion_of_other_targets_is_no_reference(incoming, draw):
+    incoming.drop("b1", draw(np.random.default_rng(1), 30, first=1000))
+    before = compare_batch(incoming.root, "b1")
+    workspace = load_project(incoming.root).workspace
+    keep_origin(workspace, "m1")
+    (workspace.registry / "models/m1").mkdir(parents=True)
+    (workspace.registry / "champion").symlink_to(workspace.registry / "models/m1")
+    targets = {"feeling": PARAMS["targets"]["mood"]}
+    YAML().dump(PARAMS | {"targets": targets}, workspace.origin("m1").params)
+    assert compare_batch(incoming.root, "b1") == before
+
+
+def test_another_encoder_than_the_models_is_an_error(incoming, draw):
     incoming.drop("b10", draw(np.random.default_rng(10), 5, first=1000))
     params = YAML(typ="safe").load(incoming.root / "params.yaml")
     params["modalities"]["text"]["encoder"]["dim"] = 64
@@ -313,7 +348,11 @@ def test_an_ingested_batch_is_what_the_pipeline_validates(incoming, draw):
     ("changed", "error", "match"),
     [
         ("incoming/b7/new.txt", SourceError, "'b7' changed while it was compared; wait until"),
-        ("artifacts/model/new.txt", StageError, "what batch 'b7' is compared with changed mean"),
+        (
+            "artifacts/model/new.txt",
+            ReferenceChangedError,
+            "what batch 'b7' is compared with changed mean",
+        ),
     ],
 )
 def test_what_changes_meanwhile_is_noticed(incoming, draw, monkeypatch, changed, error, match):

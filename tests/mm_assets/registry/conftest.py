@@ -90,16 +90,13 @@ class Pipeline:
             ]
         ).to_parquet(self.workspace.validated / "probes.parquet")
 
-    def export(
-        self, left=SHARP, right=SHARP, *, sure=1.0, slow=0, off=0.0, classes=CLASSES, more=None
-    ):
+    def export(self, left=SHARP, right=SHARP, *, sure=1.0, off=0.0, classes=CLASSES, more=None):
         """Put a model in `artifacts/`, with its evidence.
 
         Args:
             left: Which expert it listens to there; null for none.
             right: The same; where the two disagree the right one counts.
             sure: What the logits are multiplied by.
-            slow: Size of a matrix that each row is multiplied by to no avail.
             off: How far its exported answers lie from the evaluated ones.
             classes: Which it answers.
             more: A further modality, which no row has and which says nothing.
@@ -113,7 +110,7 @@ class Pipeline:
             weights[more] = np.zeros((2, 2), np.float32)
         folder = self.workspace.onnx
         folder.mkdir(parents=True, exist_ok=True)
-        write_model(folder, weights, slow=slow, classes=classes)
+        write_model(folder, weights, classes=classes)
         predictor = Predictor(folder, threads=1, device="cpu")
         test = self.rows[self.rows["split"] == "test"]
         cells = [
@@ -137,7 +134,7 @@ class Pipeline:
         write_json(self.workspace.report(stage), report.model_dump(mode="json"))
 
 
-def write_model(folder, weights, *, slow, classes):
+def write_model(folder, weights, *, classes):
     """Write softmax(left . V + right . W), what is absent selected out."""
     zero = numpy_helper.from_array(np.float32(0), "zero")
     nodes, constants = [], [zero]
@@ -149,21 +146,7 @@ def write_model(folder, weights, *, slow, classes):
         ]
         constants.append(numpy_helper.from_array(matrix, f"{key}_w"))
         constants.append(numpy_helper.from_array(np.array([at], np.int64), f"{key}_at"))
-    last = "left_said"
-    if slow:
-        rng = np.random.default_rng(0)
-        for name, shape in (("in", (2, slow)), ("mid", (slow, slow)), ("out", (slow, 2))):
-            constants.append(
-                numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
-            )
-        steps = [("left.vector", "in"), ("h1", "mid"), ("h2", "out")]
-        for place, (value, matrix) in enumerate(steps, start=1):
-            nodes.append(helper.make_node("MatMul", [value, matrix], [f"h{place}"]))
-        nodes.append(helper.make_node("Mul", ["h3", "zero"], ["nothing"]))
-        nodes.append(helper.make_node("Add", ["left_said", "nothing"], ["slow_said"]))
-        last = "slow_said"
-    others = [f"{key}_said" for key in weights if key != "left"]
-    nodes.append(helper.make_node("Sum", [last, *others], ["logits"]))
+    nodes.append(helper.make_node("Sum", [f"{key}_said" for key in weights], ["logits"]))
     nodes.append(helper.make_node("Softmax", ["logits"], ["mood"], axis=1))
     vectors = [
         helper.make_tensor_value_info(f"{key}.vector", TensorProto.FLOAT, ["n", 2])

@@ -182,6 +182,21 @@ def test_nothing_is_compared_while_a_retraining_works(project, monkeypatch):
         assert not (project.root / ".mm/drift/b1").exists()
 
 
+def test_a_batch_is_compared_again_where_a_stage_ran_meanwhile(project, monkeypatch):
+    from mm_assets.drift.reference import Reference
+    from orchestration.defs import drift
+
+    monkeypatch.setattr(drift, "WAIT_S", 0)
+    states = iter(["before", "after", "after", "after"])
+    monkeypatch.setattr(Reference, "sign", lambda made: next(states))
+    with dg.DagsterInstance.ephemeral() as instance:
+        drop(project, "b1")
+        result = compare("b1", instance)
+        assert result.success
+        assert [event.is_step_up_for_retry for event in result.all_events].count(True) == 1
+        assert (project.root / ".mm/drift/b1/report.json").exists()
+
+
 def test_enough_rows_start_it_and_those_of_unfit_batches_do_not_count(project):
     project.write_params(drift={"enough_rows": 50})
     with dg.instance_for_test() as instance:
