@@ -1,9 +1,7 @@
 import errno
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -176,26 +174,3 @@ def test_av_digits_is_proposed_as_its_recipe_has_it_but_for_encoders_that_learn(
         for key, one in shipped.modalities.items()
     }
     assert proposed == shipped.model_copy(update={"modalities": modalities})
-
-
-@pytest.mark.slow
-def test_init_takes_three_seconds_on_ten_thousand_rows_and_twenty_thousand_files(project, tmp_path):
-    folder = tmp_path / "many"
-    (folder / "a").mkdir(parents=True)
-    for at in range(10_000):
-        (folder / f"a/{at}.png").touch()
-        (folder / f"a/{at}.wav").touch()
-    numbers = pd.Series(range(10_000)).astype("str")
-    pd.DataFrame(
-        {
-            "id": "r" + numbers,
-            "photo": "a/" + numbers + ".png",
-            "voice": "a/" + numbers + ".wav",
-            "words": "the text of row " + numbers + " is not very long",
-            "label": ["x", "y"] * 5_000,
-        }
-    ).to_csv(folder / "t.csv", index=False)
-    start = time.perf_counter()
-    subprocess.run([Path(sys.executable).with_name("mm"), "init", folder], check=True, cwd=project)
-    assert time.perf_counter() - start < 3 * 4, "3 s on an idle machine"
-    assert read_config(project / "params.yaml").data.table == "t.csv"

@@ -219,15 +219,14 @@ def test_a_process_serves_many_batches_and_another_function(pool):
 
 def test_an_error_of_the_consumer_stops_what_is_running(children):
     def consume():
-        with DecodingPool(2, timeout_s=99.0, memory_mb=256) as pool:
+        # One that waited for what hangs would do so for ever.
+        with DecodingPool(2, timeout_s=1e6, memory_mb=256) as pool:
             for _ in pool.map(misbehave, [[1], ["hang"], ["hang in C"], [2]], ahead=8):
                 raise BufferError
 
-    start = time.perf_counter()
     with pytest.raises(BufferError):
         consume()
     assert children() == []
-    assert time.perf_counter() - start < 10
 
 
 def start_hanging(tmp_path):
