@@ -91,9 +91,10 @@ def test_a_push_that_was_killed_leaves_nothing_by_halves_and_goes_on(tmp_path, u
     pushing.wait()
 
     pulled = watched.pull()
-    assert 2 <= pulled < 13
+    assert pulled >= 2
     assert {find_fault(shard) for shard in list_all_shards(there)} == {None}
-    assert RemoteStore(here, url).push() == 13 - pulled
+    # The storage may still complete what it had been sent whole when the kill came.
+    assert RemoteStore(here, url).push() <= 13 - pulled
     assert RemoteStore(there, url).pull() == 13 - pulled
     assert all((open_store(there, 96).find(keys) == 1).all() for keys in sent)
 
