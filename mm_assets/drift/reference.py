@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mm_assets.contracts.config import read_config
-from mm_assets.contracts.errors import StageError
+from mm_assets.contracts.config import Config, read_config
+from mm_assets.contracts.errors import ConfigError, StageError
 from mm_assets.contracts.workspace import Workspace
 from mm_assets.data.mirror import sign_folder
 from mm_assets.drift.report import Tree
@@ -48,7 +48,7 @@ def load_reference(root: Path) -> Reference:
         root: The person's tree.
 
     Raises:
-        ConfigError: `params.yaml`, the person's or that of the model, is wrong.
+        ConfigError: `params.yaml` is wrong, the person's or that of retraining.
     """
     main = Workspace(root)
     config = read_config(main.params)
@@ -57,8 +57,8 @@ def load_reference(root: Path) -> Reference:
     retrained = bool(model) and link.resolve().is_relative_to(main.retraining.resolve())
     tree = Workspace(main.retraining) if retrained else main
     made = tree.origin(model) if model else tree
-    # None of a model that an earlier release promoted; and a person may have gone on to other data.
-    if not (made.augmented.is_dir() and _are_alike(made, tree)):
+    # An earlier release kept none; and a person may have gone on to other data.
+    if not (made.augmented.is_dir() and _speaks_of_the_same(made, read_config(tree.params))):
         model, made = None, tree
     which: Tree = "retraining" if retrained else "project"
     if made is main:
@@ -68,10 +68,11 @@ def load_reference(root: Path) -> Reference:
     return Reference(which, model, build_project(theirs, there))
 
 
-def _are_alike(one: Workspace, other: Workspace) -> bool:
-    """Tell whether two `params.yaml` speak of the same inputs and targets."""
-    ours, theirs = (read_config(at.params) for at in (one, other))
-    return (ours.modalities.keys(), ours.targets.keys()) == (
-        theirs.modalities.keys(),
-        theirs.targets.keys(),
-    )
+def _speaks_of_the_same(made: Workspace, config: Config) -> bool:
+    """Tell whether a `params.yaml` can be read, and has the inputs and targets of another."""
+    try:
+        theirs = read_config(made.params)
+    except ConfigError:  # of an earlier release
+        return False
+    names = [(one.modalities.keys(), one.targets.keys()) for one in (theirs, config)]
+    return names[0] == names[1]

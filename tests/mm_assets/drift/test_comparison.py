@@ -236,15 +236,17 @@ def test_the_champions_origin_is_the_reference_whatever_was_made_since(incoming,
     assert "Compared with the champion m1 and the rows that it was trained on" in page
 
 
-def test_a_champion_of_other_targets_is_no_reference(incoming, draw):
+@pytest.mark.parametrize(
+    "change", [{"targets": {"feeling": PARAMS["targets"]["mood"]}}, {"version": 1}]
+)
+def test_a_champion_of_other_targets_or_another_release_is_no_reference(incoming, draw, change):
     incoming.drop("b1", draw(np.random.default_rng(1), 30, first=1000))
     before = compare_batch(incoming.root, "b1")
     workspace = load_project(incoming.root).workspace
     keep_origin(workspace, "m1")
     (workspace.registry / "models/m1").mkdir(parents=True)
     (workspace.registry / "champion").symlink_to(workspace.registry / "models/m1")
-    targets = {"feeling": PARAMS["targets"]["mood"]}
-    YAML().dump(PARAMS | {"targets": targets}, workspace.origin("m1").params)
+    YAML().dump(PARAMS | change, workspace.origin("m1").params)
     assert compare_batch(incoming.root, "b1") == before
 
 
