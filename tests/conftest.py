@@ -7,11 +7,16 @@ import uuid
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 from mm_assets.data.vectors import Embeddings, write_embeddings
 from mm_assets.stages.project import load_project
 
+# Equal code gives equal results, on a busy machine, too; `--hypothesis-profile draw` draws others.
+settings.register_profile("draw", deadline=None)
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.load_profile("repeat")
 os.environ["DVC_NO_ANALYTICS"] = "1"  # each `dvc` would start a process that looks for its makers
 
 

@@ -30,9 +30,10 @@ def find_label_errors(
     """Number the rows whose label is likely wrong, the likeliest first: confident learning.
 
     A row counts as one of class j where the probability of j reaches the mean that j has in the
-    rows labelled so (of several such classes the most probable is taken). A row that counts as one
-    of another class than its label, and is answered with another, is found; the smaller its
-    probability of the label beside that of the best other class, the earlier.
+    rows labelled so; where several classes do, the most probable of all is taken. A row that counts
+    as one of another class than its label, and is answered with another, is found; the smaller its
+    probability of the label beside that of the best other class, the earlier. Classes that no row
+    is labelled with are left out.
 
     Args:
         labels: Class numbers.

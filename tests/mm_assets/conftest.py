@@ -5,12 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
-from hypothesis import settings
 from onnx import TensorProto, helper
-
-# How long one example takes says more about the machine's other work than about the code.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 WEIGHTS = {
     "right": np.array([[1.0, -1.0], [0.5, 2.0]], np.float32),
