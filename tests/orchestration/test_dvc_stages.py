@@ -33,7 +33,10 @@ def test_what_feeds_what_equals_the_graph_of_dvc(root):
 
     stages = read_stages(root)
     found = {(a.target, b.target) for a in stages for b in stages if a is not b and a.feeds(b)}
-    name = lambda stage: getattr(stage, "name", None) or "data.dvc"  # noqa: E731
+
+    def name(stage):
+        return getattr(stage, "name", None) or "data.dvc"
+
     with Repo(str(root)) as repo:  # an edge of DVC's points from a stage to what it needs
         assert found == {(name(before), name(stage)) for stage, before in repo.index.graph.edges}
 
@@ -109,7 +112,10 @@ def test_targets_do_not_depend_on_the_current_folder(root, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_a_project_that_stays_open_sees_every_change(finished):
     project = DvcProject(finished.root)
-    stale = lambda: {t for t, record in project.read_records().items() if not record.up_to_date}  # noqa: E731
+
+    def stale():
+        return {t for t, record in project.read_records().items() if not record.up_to_date}
+
     assert stale() == set()
     finished.edit("params.yaml", "left: {scale: 1}", "left: {scale: 5}")
     assert stale() == {"embed@left"}

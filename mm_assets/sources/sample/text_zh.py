@@ -1,7 +1,5 @@
 """The sample's messages in Chinese (simplified): the same channels, worded anew."""
 
-# ruff: noqa: RUF001 - Chinese has its own comma, colon and full stop
-
 from __future__ import annotations
 
 import re

@@ -81,7 +81,8 @@ def examine(kind: str, modality: Modality[Any], folder: Path, cells: list[Any]) 
             complaint = complaint or complain(kind, copy)
         except BadSampleError as error:
             complaint = f"probed well, decoded to {error}"
-        except Exception as error:  # noqa: BLE001 - told as this case's complaint
+        # Whatever it is, it is what is looked for: the test fails with it, after all other cases.
+        except Exception as error:  # noqa: BLE001
             complaint = f"{type(error).__name__}: {error}"
         complaints.append(complaint)
     return complaints

@@ -1,8 +1,8 @@
 import hashlib
 import json
-import pickle
 import time
 import unicodedata
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +52,13 @@ def tokenizer(tmp_path):
         ("a\x00b\x07c\x1b[0m", "abc[0m"),
         ("e\u0301", "é"),
         ("ab\u3000 c\u00a0d", "ab c d"),
-        ("می\u200cخواهم", "می\u200cخواهم"),  # noqa: RUF001 - Persian, with its joiner
+        ("می\u200cخواهم", "می\u200cخواهم"),
         ("क\u094d\u200dष", "क\u094d\u200dष"),  # Devanagari
         ("👩\u200d🔧 ok", "👩\u200d🔧 ok"),
-        ("你好，世界", "你好，世界"),  # noqa: RUF001
+        ("你好，世界", "你好，世界"),
         ("مرحبا", "مرحبا"),
         ("مُحَمَّدٌ رَسُولٌ", "مُحَمَّدٌ رَسُولٌ"),  # Arabic with its vowels
-        ("\u200fשלום\u200e abc", "\u200fשלום\u200e abc"),  # noqa: RUF001 - marks of direction
+        ("\u200fשלום\u200e abc", "\u200fשלום\u200e abc"),
         ("か\u3099ハ\u309aｶﾞ", "がパｶﾞ"),  # kana with a detached voicing mark; half width stays
         ("क्षत्रिय ज्ञान श्री", "क्षत्रिय ज्ञान श्री"),
         ("ที่นี่ น้ำ", "ที่นี่ น้ำ"),
@@ -181,7 +181,7 @@ def test_the_placeholder_is_the_special_tokens(tokenizer):
     ("text", "units"),
     [
         ("two words", "two| words"),
-        ("我的包裹，还没到", "我|的|包|裹|，|还|没|到"),  # noqa: RUF001
+        ("我的包裹，还没到", "我|的|包|裹|，|还|没|到"),
         ("用iPhone 15拍的", "用|iPhone| 15|拍|的"),
         ("ที่นี่น้ำ", "ที่|นี่|น้ำ"),
         ("か\u3099っこう", "か\u3099|っ|こ|う"),
@@ -201,7 +201,7 @@ def test_units_are_words_or_where_there_are_none_characters_with_their_marks(tex
 @pytest.mark.parametrize(
     "text",
     [
-        "我的包裹三天前就应该到了，可是现在还没有收到，请帮我查一下。",  # noqa: RUF001
+        "我的包裹三天前就应该到了，可是现在还没有收到，请帮我查一下。",
         "พัสดุของฉันยังไม่มาถึงเลยที่นี่น้ำท่วม",
         "荷物がまだ届いていません。確認してください。",
     ],
@@ -249,7 +249,7 @@ def test_hashes_fill_the_buckets_evenly():
 
 def test_ngrams_are_counted_padded_and_blind_to_case_and_width():
     inputs = {"ngrams": [1, 2], "bits": 16, "max_chars": 3}
-    arrays = weigh_ngrams(["aab tail is cut", "", "ＡＡＢ"], **inputs)  # noqa: RUF001
+    arrays = weigh_ngrams(["aab tail is cut", "", "ＡＡＢ"], **inputs)
     # " aab ": " " twice, a twice, b; " a", aa, ab, "b "
     weights = sorted(arrays["weights"][0])
     np.testing.assert_allclose(weights, [1] * 5 + [1 + np.log(2)] * 2, rtol=1e-6)
@@ -401,7 +401,7 @@ def test_no_character_of_any_script_comes_apart_in_a_copy(text, seed):
         ("GOOD! Good, goods, very-good", "GREAT! Great, goods, very-great"),
         ("I would not, well, NOT AT ALL", "I would not, well, BY NO MEANS"),
         ("我的包裹还没到", "我的快递还没到"),
-        ("پیام می\u200cخواهم می خواهم", "پیام می\u200cخواهم همی خواهم"),  # noqa: RUF001
+        ("پیام می\u200cخواهم می خواهم", "پیام می\u200cخواهم همی خواهم"),
         ("नमस्ते नमस", "नमस्ते प्रणाम"),  # a prefix that ends before a mark is no word
         ("👍🏽 👍", "👍🏽 👏"),
         ("Cafe\u0301 ole", "Bistro ole"),
@@ -452,7 +452,7 @@ def test_a_modality_with_synonyms_travels_to_other_processes():
     modality = make({"synonyms": {"good": ["great"]}})
     plan = modality.plan(np.random.default_rng(0))
     modality.render("good", plan)
-    assert pickle.loads(pickle.dumps(modality)).render("good", plan)  # noqa: S301 - our own bytes
+    assert ForkingPickler.loads(ForkingPickler.dumps(modality)).render("good", plan)
 
 
 def draw_words(count, length=6, seed=0):
@@ -535,7 +535,7 @@ def test_the_more_noise_the_fewer_words_stay_as_they_were():
 def test_characters_are_never_cut_whatever_the_script(level):
     text = clean_text(
         "na\u00efve q\u0303uote e\u0331\u0301 नमस्ते कृपया किताब ภาษาไทยกำลังดี 한국어 말하다 再说一遍好吗 "
-        "שָׁלוֹם לְכֻלָּם مُحَمَّدٌ می\u200cخواهم 👩\u200d👩\u200d👧 👍🏽 🇩🇪🇫🇷"  # noqa: RUF001
+        "שָׁלוֹם לְכֻלָּם مُحَمَّدٌ می\u200cخواهم 👩\u200d👩\u200d👧 👍🏽 🇩🇪🇫🇷"
     )
     known = set(CLUSTER.findall(text))
     for seed in range(60):

@@ -111,7 +111,7 @@ def test_it_learns_several_targets_at_once_and_gives_their_logits_side_by_side(b
 
     assert encoder.dim(state) == 4
     assert logits.shape == (40, 4)
-    known = classes != None  # noqa: E711 - element by element
+    known = np.not_equal(classes, None)
     assert (np.array(["a", "b", "c"])[logits[known, :3].argmax(axis=1)] == classes[known]).all()
     told = supervision.targets["number"].probabilities(torch.from_numpy(logits[:, 3:])).numpy()
     assert np.corrcoef(told[:, 0], vectors[:, 3])[0, 1] > 0.98

@@ -88,7 +88,7 @@ def test_a_chinese_message_is_chinese_throughout(intent, sentiment):
     for seed in range(20):
         rng = np.random.default_rng(seed)
         message = write_message(draw_writer(rng, CHINESE), intent, sentiment, rng)
-        assert re.fullmatch(r"[\u4e00-\u9fff\d.，。：！]+", message), message  # noqa: RUF001
+        assert re.fullmatch(r"[\u4e00-\u9fff\d.，。：！]+", message), message
         assert "。。" not in message
 
 
